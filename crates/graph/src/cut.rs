@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{FreezePlan, Graph, Split};
 
-/// Weights of the two costs of a cut: bytes that are kept per image, and work that is repeated in each epoch.
+/// The weights of the two costs of a cut: bytes that are kept per image, and work that is repeated in each epoch.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct CutOptions {
     /// Bytes per kept value: 4 for `f32`, 2 for half precision.

@@ -1,7 +1,7 @@
-/// What dropout multiplies a value (or a sample) by, given 32 random bits: 0 with probability `rate`, else `1 / (1 - rate)`.
+/// The factor by which dropout multiplies a value (or a sample), given 32 random bits: 0 with probability `rate`, else `1 / (1 - rate)`.
 ///
-/// The bits are compared with the rate as whole numbers, so that equal seeds give equal masks on every device. Where each value
-/// has bits of its own, they are drawn sample by sample and channel by channel, as values lie in memory channels first.
+/// Bits and rate are compared as integers, so that equal seeds give equal masks on every device. If each value has bits of its own, they are
+/// drawn sample by sample and channel by channel, in the order of a tensor that is channels-first.
 pub fn dropout_factor(rate: f64, bits: u32) -> f32 {
     let threshold = (rate * (1_u64 << 32) as f64) as u64;
     if u64::from(bits) < threshold { 0.0 } else { (1.0 / (1.0 - rate)) as f32 }

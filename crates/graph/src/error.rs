@@ -55,7 +55,7 @@ pub enum GraphError {
         reason: String,
     },
     /// A layer has a wrong number of inputs.
-    #[error("layer {index} '{layer}' ({class}): takes {expected}, has {found}")]
+    #[error("layer {index} '{layer}' ({class}): it takes {expected}, but has {found}")]
     InputCount {
         /// Position in the list.
         index: usize,
@@ -79,7 +79,7 @@ pub enum GraphError {
 
     // --- size ------------------------------------------------------------------------------------------------------
     /// The network has more layers than [`limits`] allow.
-    #[error("'{graph}' has {found} layers, the limit is {}", limits::MOST_LAYERS)]
+    #[error("'{graph}' has {found} layers, but the limit is {}", limits::MOST_LAYERS)]
     Layers {
         /// Name of the graph.
         graph: String,
@@ -116,7 +116,7 @@ pub enum GraphError {
     // --- images ----------------------------------------------------------------------------------------------------
     /// The network does not take RGB images.
     #[error(
-        "'{graph}' takes inputs of shape {shape}, and only [height, width, 3] with at most {} pixels is an image",
+        "'{graph}' takes inputs of shape {shape}, but an image has the shape [height, width, 3] and at most {} pixels",
         limits::MOST_PIXELS
     )]
     NotImages {
@@ -134,7 +134,7 @@ pub enum GraphError {
 
     // --- shapes ----------------------------------------------------------------------------------------------------
     /// An operator cannot take an input of this shape.
-    #[error("layer {index} '{layer}' ({class}): cannot take an input of shape {input}: {reason}")]
+    #[error("layer {index} '{layer}' ({class}): it cannot take an input of shape {input}: {reason}")]
     Shape {
         /// Position in the list.
         index: usize,
@@ -150,7 +150,7 @@ pub enum GraphError {
 
     // --- selection -------------------------------------------------------------------------------------------------
     /// There is no layer with the name that a user gave.
-    #[error("no layer '{}' in '{graph}'{}", printable(.name), suggestion(.nearest))]
+    #[error("there is no layer '{}' in '{graph}'{}", printable(.name), suggestion(.nearest))]
     NoSuchLayer {
         /// The name or position that the user gave.
         name: String,
@@ -160,7 +160,7 @@ pub enum GraphError {
         nearest: Option<String>,
     },
     /// There is no layer at the position that a user gave.
-    #[error("no layer {at} in '{graph}': it has {layers} layers, 0 to {}", layers - 1)]
+    #[error("there is no layer {at} in '{graph}': it has {layers} layers, 0 to {}", layers - 1)]
     IndexOutOfRange {
         /// The name or position that the user gave.
         at: usize,

@@ -1,4 +1,4 @@
-//! Shapes of outputs, and parameters, from the shapes of inputs.
+//! Shape inference: the shape of a layer's output, and its parameters, from the shapes of its inputs.
 
 use crate::limits::{LARGEST_SIDE, MOST_AXES};
 use crate::{GraphError, Operator, Padding, Parameter, Resample, Role, Shape, Window};
@@ -61,7 +61,7 @@ pub(crate) fn infer(
     operator.check().map_err(option)?;
     let (shape, parameters) = output(operator, inputs).map_err(fail)?;
     if shape.0.len() > MOST_AXES {
-        return Err(fail(format!("its output would have {} axes, the limit is {MOST_AXES}", shape.0.len())));
+        return Err(fail(format!("its output would have {} axes, but the limit is {MOST_AXES}", shape.0.len())));
     }
     if shape.0.is_empty() || shape.0.iter().any(|&side| side == 0 || side > LARGEST_SIDE) {
         return Err(fail(format!("its output would be {shape}")));
@@ -230,7 +230,7 @@ fn output(operator: &Operator, inputs: &[&Shape]) -> Result<(Shape, Vec<Paramete
                 return Err(format!("another input is {other}: all axes but the last must agree"));
             }
             let mut shape = front.to_vec();
-            // Each summand is at most the largest side, and there are too few inputs for an overflow.
+            // Each summand is at most the largest side, and the number of inputs is limited, so the sum does not overflow.
             shape.push(inputs.iter().map(|s| s.channels()).fold(0, usize::saturating_add));
             plain(Shape(shape))
         }
@@ -278,7 +278,7 @@ fn output(operator: &Operator, inputs: &[&Shape]) -> Result<(Shape, Vec<Paramete
     }
 }
 
-/// Gamma and beta of a normalisation, where it has them.
+/// Gamma and beta of a normalisation, if it has them.
 fn scale_and_shift(channels: usize, scale: bool, center: bool) -> Vec<Parameter> {
     let roles = [(scale, Role::Gamma), (center, Role::Beta)].into_iter().filter(|(has, _)| *has);
     roles.map(|(_, role)| Parameter::new(role, &[channels])).collect()
@@ -308,7 +308,7 @@ impl Attention {
     /// The sizes of an attention with these inputs.
     ///
     /// # Errors
-    /// Inputs that are not `[tokens, channels]` or do not fit together.
+    /// A message, if an input is not `[tokens, channels]`, or the inputs and the number of heads do not fit together.
     ///
     /// # Panics
     /// If there is no input.

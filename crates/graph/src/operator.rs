@@ -69,8 +69,8 @@ pub enum Operator {
         #[serde(default)]
         activation: Activation,
     },
-    /// A [`Operator::DepthwiseConv2D`] and, without anything between them, a [`Operator::Conv2D`] of single pixels (Chollet, 2016). Its
-    /// kernels are `depthwise_kernel` and `pointwise_kernel`; bias and activation are those of the second.
+    /// An [`Operator::DepthwiseConv2D`] directly followed by an [`Operator::Conv2D`] with a kernel of 1×1 (Chollet, 2016). Its
+    /// kernels are `depthwise_kernel` and `pointwise_kernel`; bias and activation are those of the second convolution.
     SeparableConv2D {
         /// Output channels.
         filters: usize,
@@ -85,7 +85,7 @@ pub enum Operator {
         /// `[vertical, horizontal]`.
         #[serde(default = "ones")]
         dilation_rate: [usize; 2],
-        /// Number of channels per input channel between the two.
+        /// Number of channels between the two convolutions per input channel.
         #[serde(default = "one")]
         depth_multiplier: usize,
         /// Whether a bias is added.
@@ -153,9 +153,10 @@ pub enum Operator {
     /// `scaled_dot_product_attention` compute it. The projections of a multi-head attention are [`Operator::Dense`] layers before and
     /// after it.
     ///
-    /// Of three inputs, the first has the queries `[tokens, channels]`, the second the keys `[others, channels]` and the third the values
-    /// `[others, value channels]`; the output is `[tokens, value channels]`. One input `[tokens, 3 * channels]` has all of them
-    /// side by side, as a joint projection puts them out. A head takes consecutive channels, and `d` is their number.
+    /// With three inputs, the first one has the queries `[tokens, channels]`, the second one the keys `[others, channels]` and the third one the
+    /// values `[others, value channels]`; the output is `[tokens, value channels]`. With one input `[tokens, 3 * channels]`, its channels are
+    /// those of queries, keys and values, in this order, as a joint projection computes them. A head takes consecutive channels, and `d` is
+    /// their number.
     DotProductAttention {
         /// Number of heads, which divides the channels.
         num_heads: usize,
@@ -177,18 +178,18 @@ pub enum Operator {
         /// How many positions at the beginning, and how many at the end.
         cropping: [usize; 2],
     },
-    /// `min(x, max_value)` where x is positive, and `negative_slope * x` elsewhere: a leaky ReLU where the slope is not 0.
+    /// `min(x, max_value)` where `x` is positive, and `negative_slope * x` elsewhere. If the slope is not 0, it is a leaky ReLU.
     ReLU {
         /// Upper limit, if any.
         #[serde(default)]
         max_value: Option<f64>,
-        /// Slope of negative values; 0 in Keras and 0.01 in PyTorch's `LeakyReLU`, unless they are given another.
+        /// Slope for negative values. The default is 0 in Keras, and 0.01 in PyTorch's `LeakyReLU`.
         #[serde(default, skip_serializing_if = "is_zero")]
         negative_slope: f64,
     },
     /// An activation as a separate layer.
     Activation {
-        /// Which one.
+        /// The activation.
         activation: Activation,
     },
     /// Softmax over the last axis.
@@ -216,10 +217,10 @@ pub enum Operator {
     },
     /// Joins inputs along the channels.
     Concatenate {},
-    /// The channels with these numbers, in this order, as `keras.ops.take(x, indices, axis=-1)`: a part of the channels, or a shuffle of
-    /// them. A number may occur several times.
+    /// Selects the channels with these numbers, in this order, as `keras.ops.take(x, indices, axis=-1)`: some of the channels, or all in another
+    /// order. A number may occur several times.
     Take {
-        /// The input's channel of each output channel.
+        /// For each output channel, the number of its input channel.
         indices: Vec<usize>,
     },
     /// Sum of inputs. A side of length 1 is repeated.

@@ -30,13 +30,13 @@ impl Split {
         Self::along(graph, in_tail)
     }
 
-    /// The split after `layer`, of which nothing but its output is wanted.
+    /// The split whose prefix ends with `layer`, if only the output of that layer is needed. All layers before it are in the prefix.
     pub fn at(graph: &Graph, layer: usize) -> Self {
         Self { prefix: (0..=layer).collect(), tail: (layer + 1..graph.len()).collect(), boundary: vec![layer] }
     }
 
-    /// The split whose tail is every layer that depends on the output of `layer`. Of the boundary, `layer` is one; where others lead
-    /// around it, their ends are there too.
+    /// The split whose tail contains the layers that depend on the output of `layer`, and no others. The boundary contains `layer`, and the
+    /// other layers of the prefix whose outputs the tail takes.
     pub fn after(graph: &Graph, layer: usize) -> Self {
         let mut in_tail = vec![false; graph.len()];
         for (index, node) in graph.nodes().iter().enumerate() {
@@ -45,7 +45,7 @@ impl Split {
         Self::along(graph, in_tail)
     }
 
-    /// The split with these layers in the tail, which must contain all readers of each of its layers.
+    /// The split with these layers in the tail. The tail must contain all readers of each of its layers.
     pub(crate) fn along(graph: &Graph, in_tail: Vec<bool>) -> Self {
         let (tail, prefix): (Vec<usize>, Vec<usize>) = (0..graph.len()).partition(|&index| in_tail[index]);
         let mut read = vec![false; graph.len()];

@@ -1,4 +1,4 @@
-//! The numbers of the table that Keras prints: layers, output shapes, parameters, and what each layer is connected to.
+//! The content of the table that Keras's `model.summary()` prints: layers, output shapes, parameters, and the inputs of each layer.
 
 use serde::Serialize;
 
@@ -36,7 +36,7 @@ pub struct Row {
     pub trainable: usize,
     /// Whether the layer is frozen.
     pub frozen: bool,
-    /// The layers that feed it.
+    /// Names of the layers whose outputs it takes.
     pub inputs: Vec<String>,
 }
 

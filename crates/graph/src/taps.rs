@@ -1,9 +1,9 @@
 use crate::Resample;
 
-/// The weighted sums that make a row of values of another length.
+/// The weights by which a row of values is interpolated to another length.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Taps {
-    /// For each value of the result, the first value that it takes.
+    /// For each value of the result, the first value of the row that it depends on.
     first: Vec<usize>,
     /// For each value of the result, the end of its weights in [`Taps::weights`].
     ends: Vec<usize>,
@@ -11,9 +11,9 @@ pub struct Taps {
 }
 
 impl Taps {
-    /// Keys's cubic with a = -0.5 and half-pixel centres, stretched over `from / to` values where the result is shorter (antialiasing);
-    /// weights are divided by their sum. This is how timm interpolates the embeddings of positions (`resample_abs_pos_embed`, PyTorch's
-    /// `interpolate(mode="bicubic", antialias=True)`). Equal lengths leave the values as they are.
+    /// The weights of Keys's cubic with a = -0.5 and half-pixel centres. If the result is shorter, the cubic is stretched by `from / to`
+    /// (antialiasing). The weights of each value are divided by their sum. timm interpolates position embeddings in this way
+    /// (`resample_abs_pos_embed`, PyTorch's `interpolate(mode="bicubic", antialias=True)`). With equal lengths, values stay as they are.
     pub fn bicubic(from: usize, to: usize) -> Self {
         let scale = from as f64 / to as f64;
         let stretch = scale.max(1.0);
@@ -33,14 +33,14 @@ impl Taps {
         Self { first, ends, weights }
     }
 
-    /// Place and weight of each value that makes value `at` of the result.
+    /// Place and weight of each value of the row on which value `at` of the result depends.
     pub fn of(&self, at: usize) -> impl Iterator<Item = (usize, f64)> {
         let begin = if at == 0 { 0 } else { self.ends[at - 1] };
         self.weights[begin..self.ends[at]].iter().enumerate().map(move |(tap, &weight)| (self.first[at] + tap, weight))
     }
 }
 
-/// Keys (1981), with a = -0.5.
+/// The cubic of Keys (1981) with a = -0.5.
 fn cubic(x: f64) -> f64 {
     const A: f64 = -0.5;
     let x = x.abs();
@@ -57,7 +57,7 @@ impl Resample {
     /// Interpolates an embedding `[before + from, channels]` to `[before + to, channels]`; tokens before the grid stay.
     ///
     /// # Panics
-    /// If `embedding` is not that long.
+    /// If `embedding` is shorter.
     pub fn apply(&self, embedding: &[f32], tokens: usize, channels: usize) -> Vec<f32> {
         let mut out = vec![0.0_f64; tokens * channels];
         self.each(tokens, |to, from, weight| {
@@ -67,10 +67,11 @@ impl Resample {
         out.into_iter().map(|value| value as f32).collect()
     }
 
-    /// The gradient of the embedding, from that of what [`Resample::apply`] made of it. It is added to `gradient`.
+    /// Adds the gradient of the embedding to `gradient`, `[before + from, channels]`. `dy` is the gradient of the result of [`Resample::apply`],
+    /// `[before + to, channels]`.
     ///
     /// # Panics
-    /// If the lengths do not fit.
+    /// If `dy` or `gradient` is shorter.
     pub fn apply_back(&self, dy: &[f32], tokens: usize, channels: usize, gradient: &mut [f32]) {
         self.each(tokens, |to, from, weight| {
             let (dy, dx) = (&dy[to * channels..][..channels], &mut gradient[from * channels..][..channels]);

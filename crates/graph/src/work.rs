@@ -4,12 +4,12 @@ use crate::Shape;
 use crate::infer::{Attention, slide, window_padding};
 use crate::{Operator, Parameter, Resample, limits};
 
-/// Multiply-adds of one forward pass; see `Node::multiply_adds`.
+/// The multiply-adds of one forward pass; see [`Node::multiply_adds`](crate::Node::multiply_adds).
 pub(crate) fn multiply_adds(operator: &Operator, inputs: &[&Shape], output: &Shape, parameters: &[Parameter]) -> u64 {
     let read = || inputs.iter().map(|shape| shape.count() as u64).sum::<u64>();
     let outputs = output.count() as u64;
     match operator {
-        // Each output value is a product with all axes of the kernel but the last.
+        // Each output value takes one multiply-add per value of the kernel for one filter.
         Operator::Conv2D { filters, .. } => outputs.saturating_mul((parameters[0].count() / (*filters).max(1)) as u64),
         Operator::DepthwiseConv2D { kernel_size: [h, w], .. } => outputs.saturating_mul((h * w) as u64),
         Operator::SeparableConv2D { filters, kernel_size: [h, w], depth_multiplier, .. } => {
@@ -53,8 +53,9 @@ pub(crate) fn multiply_adds(operator: &Operator, inputs: &[&Shape], output: &Sha
     }
 }
 
-/// Number of values that a layer needs beside its inputs and its output: the zeros around an input whose windows are padded, what lies
-/// between two convolutions, the scores of an attention, and the weights of an interpolation. `None` if the number overflows.
+/// Number of values that a layer needs beside its inputs and its output: the zeros around an input whose windows are padded, the values
+/// between the two convolutions of a separable one, the scores of an attention, and the weights of an interpolation. `None` if the number
+/// overflows.
 pub(crate) fn working_values(operator: &Operator, inputs: &[&Shape]) -> Option<usize> {
     let (window, strides, padding, dilation) = match operator {
         Operator::Conv2D { kernel_size, strides, padding, dilation_rate, .. }
@@ -69,7 +70,7 @@ pub(crate) fn working_values(operator: &Operator, inputs: &[&Shape]) -> Option<u
             let sizes = Attention::new(*num_heads, inputs).ok()?;
             return limits::product(&[sizes.heads, sizes.tokens, sizes.others]);
         }
-        // The weights of each axis.
+        // The interpolation has weights for each axis.
         Operator::PositionEmbedding { resample: Some(Resample { from, to }) } => {
             return limits::product(&[from[0], to[0]])?.checked_add(limits::product(&[from[1], to[1]])?);
         }

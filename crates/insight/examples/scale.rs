@@ -1,4 +1,4 @@
-//! Time and memory of each question for a number of drawn images: `cargo run -p injerto-insight --example scale -- 20000`.
+//! Measures time and memory of each question for a number of random images: `cargo run -p injerto-insight --example scale -- 20000`.
 
 use std::time::Instant;
 
@@ -8,8 +8,10 @@ use injerto_insight::more::LearningCurve;
 use injerto_insight::neighbours::Neighbourhood;
 use injerto_insight::probe::{CrossValidation, Strengths};
 use injerto_insight::{FeatureTable, Image, Matrix, Watch, labels};
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{Rng as _, SeedableRng as _};
 
-/// Features and classes, those of MobileNetV2 and of the flowers.
+/// The number of features, as in MobileNetV2, and of classes, as in the dataset of flowers.
 const WIDTH: usize = 1280;
 const CLASSES: usize = 5;
 
@@ -35,15 +37,10 @@ fn main() -> injerto_insight::Result<()> {
     Ok(())
 }
 
-/// Classes that overlap, in features that are not negative, as those after a ReLU are.
+/// A table of overlapping classes, whose features are not negative, like those after a ReLU.
 fn drawn(images: usize) -> injerto_insight::Result<FeatureTable> {
-    let mut state = 1_u64;
-    let mut random = || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        (state >> 40) as f32 / (1 << 24) as f32
-    };
+    let mut generator = ChaCha8Rng::seed_from_u64(1);
+    let mut random = || (generator.next_u32() >> 8) as f32 / (1 << 24) as f32;
     let centres: Vec<f32> = (0..CLASSES * WIDTH).map(|_| random()).collect();
     let mut values = Vec::with_capacity(images * WIDTH);
     for image in 0..images {
@@ -65,7 +62,7 @@ fn report(what: &str, began: Instant, cpu: f64) {
     );
 }
 
-/// Processor time of all threads so far, where the system tells it as Linux does.
+/// Processor time of all threads so far, in seconds; 0 if the system does not report it in Linux's way.
 fn cpu_seconds() -> f64 {
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
     let fields: Vec<&str> = stat.rsplit(") ").next().unwrap_or("").split(' ').collect();

@@ -4,21 +4,22 @@
 /// Queries and keys of one attention for one image. Head `h` of token `t` begins at `t * step + h * width` in each of them.
 #[derive(Debug, Clone, Copy)]
 pub struct Heads<'a> {
-    /// The queries, from the first one's first value.
+    /// The queries, beginning with the first value of the first query.
     pub queries: &'a [f32],
-    /// The keys, from the first one's first value.
+    /// The keys, beginning with the first value of the first key.
     pub keys: &'a [f32],
     /// Number of values from one token to the next.
     pub step: usize,
     /// Number of heads.
     pub heads: usize,
-    /// Number of values of a query of one head.
+    /// Number of values of one head's query.
     pub width: usize,
 }
 
 impl Heads<'_> {
-    /// Carries contributions back through one attention: given the shares of the tokens after it, returns those of the tokens before it.
-    /// Half of a token's new value comes through the residual connection, and half from all tokens by their scores, the mean over heads.
+    /// Traces contributions back through one attention: from the shares that the tokens after it contribute to an output, it computes the shares
+    /// of the tokens before it. Half of a token's new value comes through the residual connection, and half from all tokens in proportion to
+    /// their attention weights, the mean over heads.
     ///
     /// # Panics
     /// If there are fewer queries or keys than shares.
@@ -33,13 +34,13 @@ impl Heads<'_> {
         before
     }
 
-    /// Scores `[tokens, tokens]`, the mean over heads: each row says how much a token takes of the others. Rows of tokens without a share
-    /// stay 0.
+    /// The attention weights `[tokens, tokens]`, the mean over heads: each row says how much a token takes from each token. Rows of tokens whose
+    /// share is 0 stay 0.
     fn scores(&self, shares: &[f64]) -> Vec<f32> {
         let (tokens, width) = (shares.len(), self.width);
         let scale = 1.0 / (width as f32).sqrt();
         let (mut mean, mut row) = (vec![0.0_f32; tokens * tokens], vec![0.0_f32; tokens]);
-        // Keys of one head, channel by channel, so that a row of scores is a sum of whole rows.
+        // The keys of one head, transposed, so that a row of scores is a weighted sum of rows.
         let mut channels = vec![0.0_f32; width * tokens];
         for head in 0..self.heads {
             for token in 0..tokens {
@@ -70,7 +71,7 @@ mod tests {
 
     #[test]
     fn half_of_a_token_comes_around_an_attention_and_half_by_its_scores() {
-        // Two heads of one value. The first token asks for the second one, in both heads; the second one asks for none.
+        // There are two heads of one value. In both, the first token attends to the second one; the second one attends to all equally.
         let (queries, keys) = ([3.0, 1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 2.0]);
         let heads = Heads { queries: &queries, keys: &keys, step: 2, heads: 2, width: 1 };
         let of = |score: f64| score.exp() / (1.0 + score.exp());
@@ -86,7 +87,7 @@ mod tests {
 
     #[test]
     fn heads_may_stand_beside_other_values() {
-        // Queries, keys and values side by side, as many networks put them out.
+        // Queries, keys and values of a token are side by side, as many networks compute them.
         let joint = [1.0, 0.5, 9.0, -1.0, 2.0, 9.0];
         let beside = Heads { queries: &joint, keys: &joint[1..], step: 3, heads: 1, width: 1 };
         let alone = Heads { queries: &[1.0, -1.0], keys: &[0.5, 2.0], step: 1, heads: 1, width: 1 };

@@ -1,4 +1,4 @@
-//! How well probabilities are calibrated, and what can be decided with them.
+//! The calibration of probabilities, and thresholds for decisions by them.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,33 +7,33 @@ use crate::probe::softmax;
 use crate::stats::Estimate;
 use crate::{InsightError, Result};
 
-/// Logits are divided by this before the softmax (Guo and others, "On Calibration of Modern Neural Networks", ICML
-/// 2017). Above 1 it makes a classifier less sure of itself; no prediction changes.
+/// The number by which logits are divided before the softmax (Guo and others, "On Calibration of Modern Neural Networks", ICML
+/// 2017). A temperature above 1 lowers the confidence of a classifier; the predicted classes do not change.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Temperature {
     /// The temperature.
     pub value: f64,
     /// Mean cross-entropy without it.
     pub loss_before: f64,
-    /// Mean cross-entropy with it, on the images that it was fitted to.
+    /// Mean cross-entropy with it, on the images to which it was fitted.
     pub loss_after: f64,
-    /// Those images.
+    /// The number of these images.
     pub n: usize,
 }
 
 impl Temperature {
-    /// The temperature of the least cross-entropy. The logarithm of a probability is its logit up to a constant of
-    /// the row, which the softmax does not see, so probabilities are enough.
+    /// The temperature with the lowest cross-entropy. It follows from probabilities alone: the logarithm of a probability is its logit plus
+    /// a constant of the row, which does not change the softmax.
     ///
     /// # Errors
-    /// No images.
+    /// [`InsightError::TooFew`] without images.
     pub fn fit(predictions: &Predictions) -> Result<Self> {
         if predictions.is_empty() {
             let needed = "an image".to_owned();
             return Err(InsightError::TooFew { what: "a temperature", needed, found: 0 });
         }
         let loss = |logarithm: f64| scaled(predictions, logarithm.exp()).log_loss();
-        // The loss is convex in 1/T, so it has one minimum along log T, and golden sections find it.
+        // The loss is convex in 1/T, so it has one minimum along log T, which a golden-section search finds.
         let ratio = (5_f64.sqrt() - 1.0) / 2.0;
         let (mut low, mut high) = (0.02_f64.ln(), 50_f64.ln());
         let (mut left, mut right) = (high - ratio * (high - low), low + ratio * (high - low));
@@ -54,18 +54,18 @@ impl Temperature {
         Ok(Self { value, loss_before, loss_after, n: predictions.len() })
     }
 
-    /// Whether the gain is more than chance gives one parameter: the likelihood ratio test at 95 % (Wilks), by which
-    /// the whole log-likelihood must rise by 1.92.
+    /// Whether the gain is larger than one parameter gains by chance, by the likelihood-ratio test at 95 % (Wilks): the log-likelihood of all
+    /// images together must rise by 1.92.
     pub fn helps(&self) -> bool {
         (self.loss_before - self.loss_after) * self.n as f64 > 1.92
     }
 
-    /// The probabilities of one image with it.
+    /// The probabilities of one image at this temperature, from those without it.
     pub fn of(&self, probabilities: &[f64]) -> Vec<f64> {
         at_temperature(probabilities, self.value)
     }
 
-    /// Predictions with it.
+    /// The predictions at this temperature.
     pub fn apply(&self, predictions: &Predictions) -> Predictions {
         scaled(predictions, self.value)
     }
@@ -85,27 +85,27 @@ fn scaled(predictions: &Predictions, temperature: f64) -> Predictions {
 /// The images whose confidence lies in one range.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Bin {
-    /// Confidence is above this.
+    /// The confidence is above this.
     pub above: f64,
-    /// Confidence is at most this.
+    /// The confidence is at most this.
     pub up_to: f64,
     /// Mean confidence.
     pub confidence: f64,
-    /// Share that is right.
+    /// Share of these images that are classified correctly.
     pub accuracy: Estimate,
 }
 
-/// Accuracy by confidence: the content of a reliability diagram.
+/// Accuracy by confidence, the data of a reliability diagram.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Reliability {
-    /// Bins that hold images, by confidence.
+    /// The bins that hold images, in ascending order of confidence.
     pub bins: Vec<Bin>,
-    /// Expected calibration error: the mean gap of confidence and accuracy, each bin counted by its images.
+    /// Expected calibration error: the mean difference of confidence and accuracy, where each bin counts by its number of images.
     pub ece: f64,
 }
 
 impl Reliability {
-    /// With `bins` bins of equal width (15 is usual). Confidence is the largest probability.
+    /// The reliability in `bins` bins of equal width (usually 15). The confidence of an image is its largest probability.
     pub fn of(predictions: &Predictions, bins: usize) -> Self {
         let bins = bins.max(1);
         let mut inside = vec![(0_usize, 0.0_f64, 0_usize); bins];
@@ -131,18 +131,18 @@ impl Reliability {
     }
 }
 
-/// A model that answers only where it is sure enough, and leaves the other photos to a person.
+/// A model that answers only if its confidence reaches a threshold, and leaves the other photos to a person.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Operation {
-    /// It answers where its confidence is at least this.
+    /// It answers if its confidence is at least this.
     pub threshold: f64,
     /// Share of photos that it answers.
     pub coverage: f64,
-    /// Share of its answers that is right.
+    /// Share of its answers that are right.
     pub accuracy: Estimate,
 }
 
-/// Accuracy over coverage, from the surest photo alone to all of them; photos of equal confidence come together.
+/// Accuracy as a function of coverage: one point for each threshold, from the highest confidence to the lowest.
 pub fn coverage(predictions: &Predictions) -> Vec<Operation> {
     let sure = |(label, p): (u32, &[f64])| {
         let best = largest(p);
@@ -151,9 +151,9 @@ pub fn coverage(predictions: &Predictions) -> Vec<Operation> {
     operations(predictions.rows().map(sure).collect(), predictions.len())
 }
 
-/// Where the model answers most photos with this share of right answers; `None` where no threshold reaches it.
+/// The threshold with the highest coverage at which this share of the answers is right; `None` if no threshold reaches the share.
 ///
-/// The share is that of these photos; its interval says how far it can be trusted for others.
+/// The share is measured on these photos; its interval says how far it holds for others.
 pub fn alone_at(predictions: &Predictions, accuracy: f64) -> Option<Operation> {
     coverage(predictions).into_iter().rev().find(|operation| operation.accuracy.value >= accuracy)
 }
@@ -174,20 +174,21 @@ pub fn class_thresholds(predictions: &Predictions, precision: f64) -> Vec<Option
     (0..predictions.classes()).map(of_class).collect()
 }
 
-/// The probability from which on a class is believed.
+/// The probability from which on a prediction of a class is accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct ClassThreshold {
     /// Index of the class.
     pub class: usize,
     /// Its probability must be at least this, and the largest of its row.
     pub threshold: f64,
-    /// Precision: of the images that are then predicted to be of it, the share that is.
+    /// Precision: the share of the accepted images that belong to the class.
     pub precision: Estimate,
-    /// Recall: of its images, the share that is then found.
+    /// Recall: the share of the images of the class that are accepted.
     pub recall: Estimate,
 }
 
-/// `answers` are confidences and whether they are right, of `images` images.
+/// One operation for each different confidence. `answers` are pairs of a confidence and whether the answer is right, for some of `images`
+/// images.
 fn operations(mut answers: Vec<(f64, bool)>, images: usize) -> Vec<Operation> {
     answers.sort_by(|a, b| b.0.total_cmp(&a.0));
     let (mut right, mut count) = (0, 0);

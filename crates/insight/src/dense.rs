@@ -1,9 +1,9 @@
-//! Products of rows: the arithmetic of everything else.
+//! Products of rows, on which the other modules rest.
 //!
-//! Two loops are enough for few rows of weights or few queries; [`crate::pairs`] has the one for all pairs. [`dots`] multiplies rows by rows
-//! (logits, similarities), [`combine`] adds up rows with weights (gradients). Both keep a tile of sums in registers and read the rows where they lie, so that a subset of a
-//! matrix is a list of its rows and never a copy. A row's result does not depend on which rows are beside it, so that
-//! the number of threads changes no bit.
+//! [`dots`] multiplies rows by rows (for logits and similarities), and [`combine`] adds up rows with weights (for gradients). Both suit few rows of
+//! weights or few queries; [`crate::pairs`] multiplies all pairs. They keep a tile of sums in registers and read rows where they lie, so that a
+//! subset of a matrix is a list of its rows and never a copy. The result of a row does not depend on the rows beside it, so the number of
+//! threads changes no bit.
 
 use std::sync::OnceLock;
 
@@ -12,7 +12,7 @@ use crate::table::Matrix;
 /// Rows and columns of a tile of sums.
 const TILE: usize = 4;
 
-/// Instruction sets that the loops are compiled for.
+/// The instruction sets for which the loops are compiled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Isa {
     #[cfg(target_arch = "x86_64")]
@@ -38,13 +38,13 @@ pub(crate) fn isa() -> Isa {
     })
 }
 
-/// `a * b + c`, in one instruction where the instruction set has it.
+/// `a * b + c`, in one instruction if `FMA`.
 #[inline(always)]
 pub(crate) fn fused<const FMA: bool>(a: f32, b: f32, c: f32) -> f32 {
     if FMA { a.mul_add(b, c) } else { a * b + c }
 }
 
-/// Sums over all values of the products of each of `ROWS` rows with each of `COLUMNS`.
+/// The scalar products of `ROWS` rows with `COLUMNS` columns.
 #[inline(always)]
 fn dot_tile<const ROWS: usize, const COLUMNS: usize, const LANES: usize, const FMA: bool>(
     rows: [&[f32]; ROWS],
@@ -69,7 +69,7 @@ fn dot_tile<const ROWS: usize, const COLUMNS: usize, const LANES: usize, const F
     for row in 0..ROWS {
         for column in 0..COLUMNS {
             let rest: f32 = (whole..width).map(|at| rows[row][at] * columns[column][at]).sum();
-            // Halves are added to halves, which keeps the error of long rows small.
+            // The second half of the lanes is added to the first, again and again, which keeps rounding errors small.
             let mut lanes = sums[row][column];
             let mut count = LANES;
             while count > 1 {
@@ -82,14 +82,14 @@ fn dot_tile<const ROWS: usize, const COLUMNS: usize, const LANES: usize, const F
     out
 }
 
-/// All products of `rows` with `columns`, into `out`, `[rows, columns]`.
+/// Writes the scalar products of `rows` with `columns` to `out`, `[rows, columns]`.
 #[inline(always)]
 fn dots_body<const LANES: usize, const FMA: bool>(rows: &[&[f32]], columns: &[&[f32]], out: &mut [f32]) {
     let stride = columns.len();
     let (row_tiles, single_rows) = rows.as_chunks::<TILE>();
     let (column_tiles, single_columns) = columns.as_chunks::<TILE>();
     let first_single_column = column_tiles.len() * TILE;
-    // Columns outside: a tile of them stays in the nearest cache while all rows pass.
+    // The outer loop goes over columns: a tile of them stays in the first-level cache while it is multiplied with all rows.
     for (tile, columns) in column_tiles.iter().enumerate() {
         let mut put = |row: usize, sums: [f32; TILE]| {
             out[row * stride + tile * TILE..][..TILE].copy_from_slice(&sums);
@@ -115,7 +115,7 @@ fn dots_body<const LANES: usize, const FMA: bool>(rows: &[&[f32]], columns: &[&[
     }
 }
 
-/// Adds to `LANES` values of each of `COLUMNS` sums every row times its weight for that sum.
+/// Adds all rows, each times its weight for that sum, to `LANES` values (from `at` on) of each of `COLUMNS` sums.
 #[inline(always)]
 fn combine_tile<const COLUMNS: usize, const LANES: usize, const FMA: bool>(
     rows: &[&[f32]],
@@ -142,7 +142,7 @@ fn combine_tile<const COLUMNS: usize, const LANES: usize, const FMA: bool>(
     }
 }
 
-/// `out`, `[sums, width]`, plus each row times its `weights`, `[rows, sums]`.
+/// Adds each row times its `weights`, `[rows, sums]`, to `out`, `[sums, width]`.
 #[inline(always)]
 fn combine_body<const LANES: usize, const FMA: bool>(rows: &[&[f32]], weights: &[f32], count: usize, out: &mut [f32]) {
     let width = rows.first().map_or(0, |row| row.len());
@@ -177,7 +177,7 @@ fn dots_avx512(rows: &[&[f32]], columns: &[&[f32]], out: &mut [f32]) {
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma")]
 fn dots_avx2(rows: &[&[f32]], columns: &[&[f32]], out: &mut [f32]) {
-    // Two registers per sum would be too many for sixteen sums.
+    // Sixteen sums take one register each; with two each, they would not fit.
     dots_body::<8, true>(rows, columns, out);
 }
 
@@ -193,14 +193,14 @@ fn combine_avx2(rows: &[&[f32]], weights: &[f32], count: usize, out: &mut [f32])
     combine_body::<16, true>(rows, weights, count, out);
 }
 
-/// All products of `rows` with `columns`, into `out`, `[rows, columns]`.
+/// Writes the scalar products of `rows` with `columns` to `out`, `[rows, columns]`.
 ///
 /// # Panics
-/// If rows and columns are not equally long, or `out` does not fit them.
+/// If rows and columns are not equally long, or `out` does not have one value for each pair.
 pub(crate) fn dots(rows: &[&[f32]], columns: &[&[f32]], out: &mut [f32]) {
-    assert_eq!(out.len(), rows.len() * columns.len(), "a product for each pair");
+    assert_eq!(out.len(), rows.len() * columns.len(), "`out` must have one value for each pair");
     let width = rows.first().map_or(0, |row| row.len());
-    assert!(rows.iter().chain(columns).all(|row| row.len() == width), "rows and columns of one width");
+    assert!(rows.iter().chain(columns).all(|row| row.len() == width), "rows and columns must be equally long");
     match isa() {
         #[cfg(target_arch = "x86_64")]
         // SAFETY: `isa` has found this instruction set on this machine.
@@ -212,15 +212,19 @@ pub(crate) fn dots(rows: &[&[f32]], columns: &[&[f32]], out: &mut [f32]) {
     }
 }
 
-/// Adds to `out`, `[sums, width]`, each row times its `weights`, `[rows, sums]`.
+/// Adds each row times its `weights`, `[rows, sums]`, to `out`, `[sums, width]`.
 ///
 /// # Panics
-/// If rows are not equally long, or `weights` or `out` do not fit them.
+/// If rows are not equally long, or the length of `weights` or `out` is wrong.
 pub(crate) fn combine(rows: &[&[f32]], weights: &[f32], out: &mut [f32]) {
     let Some(first) = rows.first() else { return };
     let count = weights.len() / rows.len();
-    assert!(rows.iter().all(|row| row.len() == first.len()), "rows of one width");
-    assert_eq!((weights.len(), out.len()), (rows.len() * count, count * first.len()), "a weight for each row and sum");
+    assert!(rows.iter().all(|row| row.len() == first.len()), "rows must be equally long");
+    assert_eq!(
+        (weights.len(), out.len()),
+        (rows.len() * count, count * first.len()),
+        "there must be a weight for each row and sum"
+    );
     match isa() {
         #[cfg(target_arch = "x86_64")]
         // SAFETY: `isa` has found this instruction set on this machine.
@@ -232,7 +236,7 @@ pub(crate) fn combine(rows: &[&[f32]], weights: &[f32], out: &mut [f32]) {
     }
 }
 
-/// The rows of a matrix from `first`, at most `count`.
+/// The rows of a matrix from `first` on, at most `count` of them.
 pub(crate) fn block(matrix: &Matrix, first: usize, count: usize) -> Vec<&[f32]> {
     (first..matrix.len().min(first + count)).map(|row| matrix.row(row)).collect()
 }
@@ -248,13 +252,13 @@ mod tests {
     fn every_isa() -> Vec<(&'static str, Dots, Combine)> {
         let mut all: Vec<(&'static str, Dots, Combine)> = vec![
             ("plain", dots_body::<4, false>, combine_body::<8, false>),
-            ("whatever this machine has", dots, |rows, weights, _, out| combine(rows, weights, out)),
+            ("the best of this machine", dots, |rows, weights, _, out| combine(rows, weights, out)),
         ];
         #[cfg(target_arch = "x86_64")]
         if std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("fma") {
-            // SAFETY: both instruction sets are there.
+            // SAFETY: this machine has both instruction sets.
             let dots: Dots = |rows, columns, out| unsafe { dots_avx2(rows, columns, out) };
-            // SAFETY: both instruction sets are there.
+            // SAFETY: this machine has both instruction sets.
             let combine: Combine = |rows, weights, count, out| unsafe { combine_avx2(rows, weights, count, out) };
             all.push(("avx2", dots, combine));
         }

@@ -2,11 +2,11 @@ use std::path::PathBuf;
 
 use injerto_files::shown;
 
-/// Why a question to the data has no answer.
+/// Why a question about the data has no answer.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum InsightError {
-    /// Numbers of things that belong together differ.
-    #[error("{found} {what}, but {expected} are expected")]
+    /// The number of values, images or features is not the expected one.
+    #[error("there are {found} {what}, but {expected} are expected")]
     Count {
         /// What is counted, in the plural.
         what: &'static str,
@@ -15,13 +15,13 @@ pub enum InsightError {
         /// How many there should be.
         expected: usize,
     },
-    /// Features that are not numbers.
+    /// A feature is infinite or NaN.
     #[error("row {row} of the features holds a value that is not finite; compute the features of this image again")]
     NotFinite {
         /// The row, from 0.
         row: usize,
     },
-    /// A label without a class.
+    /// A label is not below the number of classes.
     #[error("the label of {} is {label}, but there are {classes} classes", shown(.path))]
     Label {
         /// Path of the image.
@@ -31,25 +31,27 @@ pub enum InsightError {
         /// Number of classes.
         classes: usize,
     },
-    /// Probabilities outside of 0 to 1.
-    #[error("row {row} holds probabilities that are not between 0 and 1, or a label above the {classes} classes")]
+    /// A probability is not between 0 and 1, or a label is not below the number of classes.
+    #[error(
+        "row {row} holds a probability that is not between 0 and 1, or a label that is not below {classes}, the number of classes"
+    )]
     Probabilities {
         /// The row, from 0.
         row: usize,
         /// Number of classes.
         classes: usize,
     },
-    /// Fewer images, classes or groups than the question needs.
+    /// There are fewer images, classes or groups than the question needs.
     #[error("{what} needs at least {needed}, and there are {found}")]
     TooFew {
-        /// The question.
+        /// The question, as the subject of the message.
         what: &'static str,
-        /// What it needs, with its unit.
+        /// The number that it needs, with its unit.
         needed: String,
         /// How many there are.
         found: usize,
     },
-    /// A setting outside its range.
+    /// A setting is outside of its range.
     #[error("{name} is {found}, but it must be {expected}")]
     Setting {
         /// The setting.

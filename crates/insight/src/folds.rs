@@ -1,36 +1,35 @@
-//! How images are dealt into folds, so that each is judged by a classifier that has not seen it.
+//! The division of images into folds, so that each image is judged by a classifier that has not seen it.
 
 use crate::random::Random;
 use crate::table::FeatureTable;
 use crate::{InsightError, Result};
 
-/// How images are dealt into folds: each class equally into all (stratified), each group into one, and all that from
-/// the seed.
+/// How images are divided into folds: each class is divided equally (the folds are stratified), all images of a group are in one fold, and the
+/// division follows from the seed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Folds {
-    /// Folds of one deal.
+    /// Number of folds of one division.
     pub count: usize,
-    /// How often images are dealt anew.
+    /// Number of divisions.
     pub repeats: usize,
-    /// Seed of the deals.
+    /// Seed of the divisions.
     pub seed: u64,
 }
 
 impl Folds {
-    /// `count` folds, dealt once.
+    /// One division into `count` folds.
     pub fn new(count: usize, seed: u64) -> Self {
         Self { count, repeats: 1, seed }
     }
 
-    /// The fold of each image, for each deal.
+    /// The fold of each image, for each division.
     ///
-    /// Groups are taken one by one, the large ones first, and each goes where its classes are
-    /// rarest: what is minimised is the sum over folds and classes of squared shares, as scikit-learn's
-    /// `StratifiedGroupKFold` minimises their deviation. An image without a group is a group of one, for which this
-    /// is stratified dealing: the numbers of each class in two folds differ by one at most.
+    /// Groups are assigned one by one, large groups first, each to the fold in which its classes are rarest. This keeps the sum of squared
+    /// shares small, over all folds and classes, as scikit-learn's `StratifiedGroupKFold` keeps their deviation small. An image without a
+    /// group is a group by itself; without groups, the numbers of images of a class in two folds differ by at most one.
     ///
     /// # Errors
-    /// Fewer than two folds, or fewer groups than folds.
+    /// [`InsightError::Setting`] for fewer than two folds, [`InsightError::TooFew`] for fewer groups than folds.
     pub fn deal(&self, table: &FeatureTable) -> Result<Vec<Vec<usize>>> {
         if self.count < 2 {
             let found = self.count as f64;
@@ -48,7 +47,7 @@ impl Folds {
         let one = |repeat: usize| {
             let mut order: Vec<&Vec<usize>> = members.iter().collect();
             Random::new(self.seed, repeat as u64).shuffle(&mut order);
-            // Large groups first: small ones even out what they leave.
+            // Large groups come first, so that small ones can balance the folds afterwards.
             order.sort_by_key(|group| std::cmp::Reverse(group.len()));
             deal(&order, &labels, &counts, self.count)
         };
@@ -61,7 +60,7 @@ fn deal(groups: &[&Vec<usize>], labels: &[u32], counts: &[usize], folds: usize) 
     let mut inside = vec![vec![0_usize; counts.len()]; folds];
     let mut sizes = vec![0_usize; folds];
     for group in groups {
-        // What the sum of squared shares grows by, less what is the same for all folds.
+        // The increase of the sum of squared shares, without the part that is equal for all folds.
         let growth = |fold: usize| -> f64 {
             let of = |&row: &usize| {
                 let class = labels[row] as usize;
@@ -70,7 +69,7 @@ fn deal(groups: &[&Vec<usize>], labels: &[u32], counts: &[usize], folds: usize) 
             group.iter().map(of).sum()
         };
         let worse = |a: &usize, b: &usize| growth(*a).total_cmp(&growth(*b)).then(sizes[*a].cmp(&sizes[*b]));
-        let best = (0..folds).min_by(worse).expect("there are two folds at least");
+        let best = (0..folds).min_by(worse).expect("there are at least two folds");
         for &row in *group {
             fold_of[row] = best;
             inside[best][labels[row] as usize] += 1;

@@ -1,4 +1,4 @@
-//! What can be found out about photos without a network: balance, sizes, light, sharpness, and whether one of these gives the class away.
+//! Facts about photos that need no network: balance of the classes, sizes, brightness, sharpness, and whether one of these reveals the class.
 
 use std::collections::BTreeMap;
 
@@ -12,43 +12,43 @@ use crate::table::{FeatureTable, Image, Matrix};
 use crate::watch::Watch;
 use crate::{InsightError, Result};
 
-/// Sharpness is measured on a picture whose longer side is about this, so that it does not depend on the camera's
+/// Sharpness is measured on a reduced picture whose longer side has about this many pixels, so that it does not depend on the camera's
 /// resolution.
 const SHARPNESS_SIDE: usize = 256;
-/// A photo is grey if its channels differ by less than this, on average, of 255.
+/// A photo is grey if its channels differ by less than this on average, on a scale to 255.
 const GREY: f64 = 2.0;
-/// Most of a photo's brightness lies beyond these, of 255, where it is called dark or bright.
+/// A photo is dark if its mean brightness is below the first, and bright if it is above the second, on a scale to 255.
 const DARK: f64 = 40.0;
 const BRIGHT: f64 = 220.0;
-/// A photo is called blurred below this part of the median sharpness.
+/// A photo is blurred if its sharpness is below this part of the median sharpness.
 const BLURRED: f64 = 0.1;
-/// A number gives the class away if it takes away this part of the error that naming the most frequent class leaves,
-/// at the lower limit of the interval.
+/// Numbers reveal the class if a probe that knows only them makes this part fewer errors than always naming the most frequent class,
+/// measured at the lower limit of its accuracy's interval.
 const GIVEN_AWAY: f64 = 0.2;
 
-/// What is measured on a photo's pixels.
+/// Measurements of a photo's pixels.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Pixels {
     /// Mean brightness, 0 to 255.
     pub brightness: f64,
-    /// Deviation of brightness.
+    /// Standard deviation of brightness.
     pub contrast: f64,
-    /// Variance of the Laplacian of brightness (Pech-Pacheco and others, 2000): small where nothing is in focus.
+    /// Variance of the Laplacian of brightness (Pech-Pacheco and others, 2000). It is small if nothing is in focus.
     pub sharpness: f64,
-    /// Mean gap of the largest and the smallest channel, 0 for grey.
+    /// Mean difference between the largest and the smallest channel of a pixel, 0 to 255; 0 for grey.
     pub colour: f64,
 }
 
 impl Pixels {
-    /// Of decoded pixels, `[height, width, 3]`, red, green, blue.
+    /// Measures decoded pixels, `[height, width, 3]`, in the order red, green, blue.
     ///
     /// # Errors
-    /// A number of values that does not fit the sides, or no pixels.
+    /// [`InsightError::Count`] if the number of values does not fit the sides, or there are no pixels.
     pub fn measure(width: usize, height: usize, pixels: &[u8]) -> Result<Self> {
         check_pixels(width, height, pixels)?;
         let count = (width * height) as f64;
         let (mut sum, mut squares, mut colour) = (0.0, 0.0, 0.0);
-        // Means of squares of pixels are the small picture; what is left over at two edges is not counted.
+        // A pixel of the reduced picture is the mean of a square of pixels; pixels that fill no square, at two edges, are left out.
         let side = width.max(height).div_ceil(SHARPNESS_SIDE);
         let (columns, rows) = (width / side, height / side);
         let mut small = vec![0.0; columns * rows];
@@ -93,17 +93,17 @@ pub struct Photo {
     pub width: usize,
     /// Height in pixels, as it is shown.
     pub height: usize,
-    /// Size of the file.
+    /// Size of the file in bytes.
     pub bytes: u64,
-    /// Its format, as `"jpeg"`.
+    /// Its format, such as `"jpeg"`.
     pub format: String,
-    /// Whether its EXIF data turn it.
+    /// Whether its EXIF data rotate or mirror it.
     pub turned: bool,
-    /// The facts that were measured on its pixels.
+    /// Measurements of its pixels.
     pub pixels: Pixels,
 }
 
-/// Smallest, median and largest.
+/// The smallest value, the median, and the largest value.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Range {
     /// Smallest.
@@ -114,16 +114,16 @@ pub struct Range {
     pub most: f64,
 }
 
-/// Facts about a dataset that should be known before training. Lists hold the numbers of photos, the oddest first.
+/// Facts about a dataset that should be known before training. Lists hold indices of photos, the most unusual photo first.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Health {
-    /// Photos.
+    /// Number of photos.
     pub n: usize,
-    /// Photos per class.
+    /// Number of photos per class.
     pub counts: Vec<usize>,
-    /// Photos of the largest class per photo of the smallest; `None` where a class has none.
+    /// Number of photos of the largest class divided by that of the smallest; `None` if a class has no photos.
     pub imbalance: Option<f64>,
-    /// What guessing reaches.
+    /// The accuracy of guessing.
     pub baselines: Baselines,
     /// Widths in pixels.
     pub width: Option<Range>,
@@ -133,25 +133,25 @@ pub struct Health {
     pub aspect: Option<Range>,
     /// Brightness, 0 to 255.
     pub brightness: Option<Range>,
-    /// Photos per format.
+    /// Number of photos per format.
     pub formats: BTreeMap<String, usize>,
-    /// Photos that EXIF data turn.
+    /// Photos that their EXIF data rotate or mirror.
     pub turned: Vec<usize>,
     /// Photos that are nearly black.
     pub dark: Vec<usize>,
     /// Photos that are nearly white.
     pub bright: Vec<usize>,
-    /// Photos in which nothing is sharp, beside the others of the dataset.
+    /// Photos that are much less sharp than most photos of the dataset.
     pub blurred: Vec<usize>,
-    /// Grey photos where most are coloured.
+    /// Grey photos, if at least half of the photos are coloured.
     pub grey: Vec<usize>,
 }
 
 impl Health {
-    /// Of photos whose labels are below `classes`.
+    /// The facts about photos whose labels are below `classes`.
     ///
     /// # Errors
-    /// A label without a class.
+    /// [`InsightError::Probabilities`] if a label is not below `classes`.
     pub fn of(photos: &[Photo], classes: usize) -> Result<Self> {
         let mut counts = vec![0; classes];
         for (row, photo) in photos.iter().enumerate() {
@@ -186,7 +186,7 @@ impl Health {
     }
 }
 
-/// Numbers of the photos that have a rank, by it.
+/// The indices of the photos that have a rank, in ascending order of the rank.
 fn listed(photos: &[Photo], rank: impl Fn(&Photo) -> Option<f64>) -> Vec<usize> {
     let ranks = photos.iter().enumerate().filter_map(|(at, photo)| rank(photo).map(|rank| (rank, at)));
     let mut ranks: Vec<(f64, usize)> = ranks.collect();
@@ -201,27 +201,27 @@ fn range(photos: &[Photo], of: impl Fn(&Photo) -> f64) -> Option<Range> {
     Some(Range { least, median: quantile(&values, 0.5), most })
 }
 
-/// A few numbers of a photo that have nothing to do with what it shows.
+/// A group of numbers about a photo that do not depend on what it shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Trait {
     /// Brightness and contrast.
     Light,
-    /// Width, height, aspect.
+    /// Width, height and aspect ratio.
     Size,
     /// Format and bytes per pixel.
     File,
     /// Sharpness.
     Sharpness,
-    /// Mean gap of the channels.
+    /// Mean difference of the channels.
     Colour,
 }
 
 impl Trait {
-    /// All of them.
+    /// All groups of numbers.
     pub const ALL: [Self; 5] = [Self::Light, Self::Size, Self::File, Self::Sharpness, Self::Colour];
 
-    /// Numbers of a photo, as many for each; sizes as logarithms, of which a linear probe makes ratios.
+    /// The numbers of a photo, equally many for each photo. Sizes are logarithms, so that a linear probe can use ratios.
     fn numbers(self, photo: &Photo, formats: &[&str]) -> Vec<f32> {
         let pixels = &photo.pixels;
         let (width, height) = (photo.width.max(1) as f64, photo.height.max(1) as f64);
@@ -240,23 +240,24 @@ impl Trait {
     }
 }
 
-/// How well a probe tells the classes apart if a few such numbers are all that it knows about a photo.
+/// How well a probe tells the classes apart if it knows only such a group of numbers about each photo.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Shortcut {
-    /// The numbers.
+    /// The group of numbers.
     pub by: Trait,
     /// Accuracy of the cross-validated probe.
     pub accuracy: Mean,
     /// Accuracy of always naming the most frequent class.
     pub majority: f64,
-    /// Whether it is clearly better than that: a network may learn the camera and not what the photo shows.
+    /// Whether the probe is clearly better than that. Then a network may learn, for example, which camera took a photo, and not what it shows.
     pub gives_away: bool,
 }
 
-/// Whether light, size, file, sharpness or colour alone predict the class; the best first.
+/// Tests for each group of numbers whether it alone predicts the class. The group with the highest accuracy comes first.
 ///
 /// # Errors
-/// Fewer images than folds, images of one class only, numbers that are not finite, the caller's wish to stop.
+/// [`InsightError::TooFew`] for fewer images than folds or images of one class only, [`InsightError::NotFinite`] and [`InsightError::Label`] for
+/// unsuitable photos, [`InsightError::Stopped`] if the caller has asked to stop.
 pub fn shortcuts(photos: &[Photo], classes: &[String], folds: Folds, watch: Watch<'_>) -> Result<Vec<Shortcut>> {
     let mut formats: Vec<&str> = photos.iter().map(|photo| photo.format.as_str()).collect();
     formats.sort_unstable();

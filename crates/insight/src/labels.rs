@@ -30,13 +30,14 @@ pub struct Suspect {
     pub confidence: f64,
 }
 
-/// Images of a table whose label looks wrong, by the mean of two predictions: the probe's out-of-fold probabilities and the votes of the
-/// ten nearest other images. Neither has seen the image's label, and they err on different images. Of 60 wrong labels among 2,000 cats and
-/// dogs, the first 60 of the list hold two to three more with both than with the probe alone; of 110 among 3,670 flowers, five to eight
-/// more.
+/// Finds images of a table whose label looks wrong, by the mean of two predictions: the probe's out-of-fold probabilities and the votes of the
+/// ten nearest other images. Neither has seen the image's label, and they err on different images. With 60 wrong labels among 2,000 cats and
+/// dogs, the first 60 images of the list contain two to three more of them than with the probe alone; with 110 wrong labels among 3,670
+/// flowers, the first 110 contain five to eight more.
 ///
 /// # Errors
-/// Predictions or a neighbourhood of other images, fewer than two images or classes.
+/// [`InsightError::Count`] if predictions or neighbourhood are those of other images, [`InsightError::TooFew`] for fewer than two images or
+/// classes.
 pub fn find(table: &FeatureTable, around: &Neighbourhood, out_of_fold: &Predictions) -> Result<Vec<Suspect>> {
     if out_of_fold.labels() != table.labels() {
         let (found, expected) = (out_of_fold.len(), table.len());
@@ -48,14 +49,14 @@ pub fn find(table: &FeatureTable, around: &Neighbourhood, out_of_fold: &Predicti
     suspects(&Predictions::new(table.classes().len(), table.labels(), both)?)
 }
 
-/// Images whose label looks wrong, those first whose label is least probable. `predictions` must come from
-/// classifiers that have not seen the image, such as [`CrossValidation::predictions`](crate::probe::CrossValidation).
+/// Finds images whose label looks wrong; those with the least probable label come first. `predictions` must come from
+/// classifiers that have not seen the images, such as [`CrossValidation::predictions`](crate::probe::CrossValidation).
 ///
 /// It names the images that cleanlab's `find_label_issues` names with its defaults (`filter_by="prune_by_noise_rate"`,
 /// `return_indices_ranked_by="self_confidence"`), in the same order.
 ///
 /// # Errors
-/// No images, or fewer than two classes.
+/// [`InsightError::TooFew`] without images, or for fewer than two classes.
 pub fn suspects(predictions: &Predictions) -> Result<Vec<Suspect>> {
     let classes = predictions.classes();
     if predictions.is_empty() || classes < 2 {
@@ -79,7 +80,7 @@ pub fn suspects(predictions: &Predictions) -> Result<Vec<Suspect>> {
         raised[label as usize] += EQUAL;
         let suggested = largest(&raised);
         let of = |class: usize| p[class];
-        // A label that is the most probable class all the same does not look wrong.
+        // If the label is still the most probable class, it does not look wrong.
         (suggested != label as usize).then(|| Suspect {
             row,
             label,
@@ -102,7 +103,7 @@ fn joint(predictions: &Predictions) -> Vec<Vec<usize>> {
         let (sum, count) = &mut sums[label as usize];
         (*sum, *count) = (*sum + p[label as usize], *count + 1);
     }
-    // A class without images has a threshold that nothing reaches.
+    // A class without images has a threshold that no probability reaches.
     let threshold = |&(sum, count): &(f64, usize)| {
         if count == 0 { f64::INFINITY } else { (sum / count as f64).max(EQUAL) }
     };
@@ -126,8 +127,8 @@ fn joint(predictions: &Predictions) -> Vec<Vec<usize>> {
     joint.iter().map(|row| round_to_sum(row)).collect()
 }
 
-/// Of each class (rows) and label (columns) how many images of the label are of the class: the joint transposed, of
-/// which one image of each class at least stays what it is.
+/// How many images with each label (columns) are of each class (rows): the transposed joint, changed so that at least one image of each class
+/// keeps its label.
 fn to_remove(joint: &[Vec<usize>]) -> Vec<Vec<usize>> {
     let classes = joint.len();
     let mut counts: Vec<Vec<f64>> =
@@ -143,8 +144,8 @@ fn to_remove(joint: &[Vec<usize>]) -> Vec<Vec<usize>> {
     counts.iter().map(|row| round_to_sum(row)).collect()
 }
 
-/// Whole numbers near `values` whose sum is theirs, rounded: those are moved that rounding has moved farthest. Halves
-/// round to even.
+/// Rounds values to whole numbers whose sum is the rounded sum of the values: where necessary, those that rounding has changed most are rounded
+/// the other way. Halves are rounded to even.
 fn round_to_sum(values: &[f64]) -> Vec<usize> {
     let mut whole: Vec<f64> = values.iter().map(|value| value.round_ties_even()).collect();
     let target = values.iter().sum::<f64>().round_ties_even();

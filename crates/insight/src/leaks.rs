@@ -1,4 +1,4 @@
-//! Photos that are there more than once. On both sides of a split they inflate the accuracy; in two classes, one of the labels is wrong.
+//! Photos that occur more than once. Copies in two parts of the split inflate the accuracy; if copies have different labels, one label is wrong.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -11,42 +11,42 @@ use crate::picture::{Agreement, Picture};
 use crate::table::{FeatureTable, Image, Part};
 use crate::watch::Watch;
 
-/// Neighbours of each image that are looked at.
+/// Number of neighbours of each image that may be copies of it.
 const NEIGHBOURS: usize = 8;
-/// The distance to this neighbour (from 0) says how far images of this dataset are from each other. It is not the
-/// nearest, which may be a copy.
+/// The distance to this neighbour (counted from 0) measures how far apart images of the dataset are. It is not the nearest one, which may be
+/// a copy.
 const TYPICAL: usize = 4;
 
-/// How sure it is that two photos are one.
+/// How two photos were found to be copies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
-    /// Their content is the same, byte by byte.
+    /// Their [`Content`](crate::Content) is equal.
     Exact,
-    /// They show the same picture: rescaled, compressed again, mirrored, cropped.
+    /// They show the same picture, which may be rescaled, compressed again, mirrored or cropped.
     Near,
 }
 
-/// What separates two copies of a photo, the worse first.
+/// What differs between two copies of a photo, the worst case first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Across {
-    /// One trains, the other validates.
+    /// They are in different parts of the split.
     Split,
     /// They have different labels.
     Class,
-    /// Neither the split nor a label separates them.
+    /// Neither part nor label differs.
     None,
 }
 
 /// Two images of a table that are one picture.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Leak {
-    /// Row of the one.
+    /// Row of the first image.
     pub a: usize,
-    /// Row of the other, above `a`.
+    /// Row of the second image, greater than `a`.
     pub b: usize,
-    /// How sure it is.
+    /// How the pair was found.
     pub kind: Kind,
     /// Whether they are in different parts of the split.
     pub across_split: bool,
@@ -54,14 +54,15 @@ pub struct Leak {
     pub across_class: bool,
     /// Cosine of their features.
     pub similarity: f32,
-    /// Correlation of their edges and textures where they agree best, if pixels were compared.
+    /// Correlation of their edges and textures in the placement in which they agree best ([`Agreement`]); `None` if their pixels were not
+    /// compared.
     pub correlation: Option<f64>,
     /// Whether one of them is the other mirrored.
     pub mirrored: bool,
 }
 
 impl Leak {
-    /// What separates the pair, the worse first.
+    /// What differs between the two; the part of the split comes before the label.
     pub fn across(&self) -> Across {
         match (self.across_split, self.across_class) {
             (true, _) => Across::Split,
@@ -71,15 +72,15 @@ impl Leak {
     }
 }
 
-/// The limits of nearness.
+/// The limits from which on two images count as copies.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Limits {
-    /// Pairs are compared pixel by pixel if their distance (1 - cosine) is at most this part of the dataset's typical
-    /// distance, the median of the distances to the fifth neighbour.
+    /// The pixels of a pair are compared if its distance (1 - cosine) is at most this part of the dataset's typical
+    /// distance, which is the median of the distances to the fifth neighbour.
     pub candidate: f64,
     /// A pair is a copy if its edges and textures correlate at least this much (see [`Agreement`]).
     pub correlation: f64,
-    /// Without pixels, a pair is called a copy up to this part of the typical distance.
+    /// Without pixels, a pair is a copy if its distance is at most this part of the typical distance.
     pub without_pixels: f64,
 }
 
@@ -89,14 +90,15 @@ impl Default for Limits {
     }
 }
 
-/// Finds every pair of images that show one picture, the worst first: across the split, then across classes, then the
-/// others; exact copies before near ones, similar ones before less similar ones.
+/// Finds the pairs of images that show the same picture. Pairs in different parts of the split come first, then those with different labels,
+/// then the others; within these, exact copies come before near ones, and more similar pairs before less similar ones.
 ///
-/// `around` is the neighbourhood of the table's images. `picture` gives the pixels of a row, and is asked only for rows that have a near neighbour; `None` means that a
-/// pair with that row is judged by features alone.
+/// `around` is the neighbourhood of the table's images. `picture` gives the pixels of a row, and is called only for rows that have a near
+/// neighbour; if it gives `None`, pairs with that row are judged by their features alone.
 ///
 /// # Errors
-/// The neighbourhood of other images; the caller's wish to stop.
+/// [`InsightError::Count`](crate::InsightError::Count) if `around` is the neighbourhood of another number of images,
+/// [`InsightError::Stopped`](crate::InsightError::Stopped) if the caller has asked to stop.
 pub fn find(
     table: &FeatureTable,
     around: &Neighbourhood,
@@ -140,7 +142,7 @@ pub fn find(
     Ok(leaks)
 }
 
-/// The pairs of equal content alone, ranked as [`find`] ranks them: what can be said without features.
+/// The pairs of equal content, ranked as [`find`] ranks them. No features are needed for them.
 pub fn exact(images: &[Image]) -> Vec<Leak> {
     let pairs = exact_pairs(images).into_iter();
     let mut leaks: Vec<Leak> = pairs.map(|pair| leak(images, pair, Kind::Exact, 1.0, None)).collect();
@@ -155,9 +157,8 @@ fn rank(leaks: &mut [Leak]) {
     });
 }
 
-/// Rows of validation and test that are to be moved to training, so that no picture stands on two sides of the split:
-/// all whose picture, or a copy of a copy of it, trains. Pictures that are in validation and test only are moved to
-/// validation.
+/// The rows that must be moved to another part so that no picture is in two parts of the split, each with its new part. Copies of a picture,
+/// and copies of these copies, are moved to training if one of them trains, and otherwise to validation if one of them is there.
 pub fn moves(images: &[Image], leaks: &[Leak]) -> Vec<(usize, Part)> {
     let mut root: Vec<usize> = (0..images.len()).collect();
     fn find(root: &mut [usize], mut row: usize) -> usize {
@@ -171,7 +172,7 @@ pub fn moves(images: &[Image], leaks: &[Leak]) -> Vec<(usize, Part)> {
         let (a, b) = (find(&mut root, leak.a), find(&mut root, leak.b));
         root[a.max(b)] = a.min(b);
     }
-    // The first part among all copies of a picture: training, if one of them trains.
+    // The new part is the first one among all copies of a picture: training, if one of them trains.
     let mut target: HashMap<usize, Part> = HashMap::new();
     for (row, image) in images.iter().enumerate() {
         let part = image.part;
@@ -182,7 +183,7 @@ pub fn moves(images: &[Image], leaks: &[Leak]) -> Vec<(usize, Part)> {
     all.into_iter().enumerate().filter(|&(row, part)| images[row].part != part).collect()
 }
 
-/// Median over images of the distance to the fifth neighbour, or to the farthest of fewer.
+/// The median over images of the distance to the fifth neighbour, or to the farthest one if there are fewer.
 fn typical_distance(near: &[&[Neighbour]]) -> f64 {
     let of = |neighbours: &&[Neighbour]| neighbours.get(TYPICAL).or(neighbours.last()).copied();
     let mut distances: Vec<f64> = near.iter().filter_map(of).map(|it| 1.0 - f64::from(it.similarity)).collect();
@@ -190,8 +191,8 @@ fn typical_distance(near: &[&[Neighbour]]) -> f64 {
     if distances.is_empty() { 0.0 } else { crate::stats::quantile(&distances, 0.5) }
 }
 
-/// Pairs of equal content. Of many copies each is paired with the next, and additionally each that stands on the
-/// other side of something with the first there, so that a hundred copies are not five thousand pairs.
+/// The pairs of equal content. Each of many copies is paired with the next one, and also with the first one of each other part and label. So a
+/// hundred copies do not give five thousand pairs.
 fn exact_pairs(images: &[Image]) -> BTreeSet<(usize, usize)> {
     let mut known: HashMap<_, Vec<usize>> = HashMap::new();
     for (row, image) in images.iter().enumerate() {

@@ -1,20 +1,20 @@
 //! What the features of a frozen backbone say about the images, before and after training.
 //!
-//! Everything is asked about one type, the [`FeatureTable`]: a row of features per image, and what is known of the
+//! Every question is asked about a [`FeatureTable`]: it has a row of features per image, and what is known about the
 //! image (path, label, part of the split, group, content).
 //!
 //! | question | answer |
 //! |---|---|
 //! | How well do these features tell the classes apart? | [`probe::Probe`], an exact logistic regression; [`probe::CrossValidation`]; [`neighbours`] |
 //! | How far can a number be trusted? | [`stats`]: intervals, McNemar's test, photos needed |
-//! | Is a photo on two sides of the split? | [`leaks::find`] |
+//! | Is a photo, or a copy of it, in two parts of the split? | [`leaks::find`] |
 //! | Which labels look wrong? | [`labels::find`] |
 //! | Is a new photo like those of training? | [`unknown::Known`] |
 //! | Are probabilities calibrated? | [`calibration`] |
 //! | Would more photos help? | [`more::LearningCurve`] |
-//! | Which photos are to be labelled next? | [`suggest::next`] |
-//! | Which backbone? | [`logme()`], beside the probe |
-//! | What does a transformer take its answer from? | [`attention`] |
+//! | Which photos should be labelled next? | [`suggest::next`] |
+//! | Which backbone suits these images? | [`logme()`], beside the probe |
+//! | On which parts of an image does a transformer's answer rest? | [`attention`] |
 //! | Is something else wrong with the photos? | [`health`] |
 //!
 //! ```
@@ -37,10 +37,10 @@
 //! # }
 //! ```
 //!
-//! Results are ranked findings as data that name images by their row; the paths to show are in the table. They follow from data
-//! and seed alone: the number of threads changes no bit. Long computations report to a [`Watch`], which can stop them.
+//! Results are ranked lists, which name images by their row; the table has their paths. They depend only on data and seed: the
+//! number of threads changes no bit. Long computations report to a [`Watch`], which can stop them.
 //!
-//! *Architecture invariant:* no network, no file and no command line: features, pixels and facts about photos come in
+//! *Architecture invariant:* there is no network here, no file and no command line. Features, pixels and facts about photos come in
 //! as numbers, and nothing is drawn or printed.
 
 pub mod attention;

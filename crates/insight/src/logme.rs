@@ -1,5 +1,5 @@
 //! LogME (You and others, "LogME: Practical Assessment of Pre-trained Models for Transfer Learning", ICML 2021): how
-//! probable the labels are under a linear model on the features, with all its weights integrated out. Higher is
+//! probable the labels are under a linear model of the features whose weights are integrated out. Higher is
 //! better.
 
 use rayon::prelude::*;
@@ -7,18 +7,18 @@ use rayon::prelude::*;
 use crate::table::{FeatureTable, Matrix};
 use crate::{InsightError, Result};
 
-/// Steps of the paper's fixed-point iteration.
+/// Upper limit of the steps of the paper's fixed-point iteration.
 const STEPS: usize = 50;
 const TINY: f64 = 1e-12;
 
-/// Mean over classes of the logarithm of the maximum evidence, per image.
+/// The mean over classes of the logarithm of the maximum evidence per image.
 ///
-/// Alpha and beta are found by the fixed-point iteration of the paper's algorithm 1; all sums run over the
-/// eigenvalues of the Gram matrix of images or features, whichever is smaller. Time grows with the cube of that:
-/// about a second for a thousand.
+/// Alpha and beta are found by the fixed-point iteration of the paper's algorithm 1. All sums run over the
+/// eigenvalues of the Gram matrix of images or of features, whichever is smaller. The time grows with the cube of its size; a size of
+/// a thousand takes about a second.
 ///
 /// # Errors
-/// No images.
+/// [`InsightError::TooFew`] without images.
 pub fn logme(table: &FeatureTable) -> Result<f64> {
     let (images, classes) = (table.len(), table.classes().len());
     if images == 0 {
@@ -37,7 +37,7 @@ pub fn logme(table: &FeatureTable) -> Result<f64> {
     Ok(targets.iter().zip(&projected).map(of_class).sum::<f64>() / classes as f64)
 }
 
-/// Squared singular values of the features that are not zero, and for each target the squares of its parts along the
+/// The squares of the features' singular values that are not zero, and for each target the squares of its components along the
 /// left singular vectors.
 fn spectrum(features: &Matrix, targets: &[Vec<f64>]) -> (Vec<f64>, Vec<Vec<f64>>) {
     let by_images = features.len() <= features.width();
@@ -51,7 +51,7 @@ fn spectrum(features: &Matrix, targets: &[Vec<f64>]) -> (Vec<f64>, Vec<Vec<f64>>
         (gram(&columns), targets.iter().map(moved).collect())
     };
     let (values, parts) = eigen(gram, right);
-    // Rounding leaves tiny values, some negative, where there is nothing.
+    // Rounding makes tiny values, some of them negative, of eigenvalues that are zero.
     let floor = values.iter().copied().fold(0.0, f64::max) * 1e-10;
     let kept: Vec<usize> = (0..values.len()).filter(|&at| values[at] > floor).collect();
     let square = |parts: &Vec<f64>, at: usize| {
@@ -62,10 +62,10 @@ fn spectrum(features: &Matrix, targets: &[Vec<f64>]) -> (Vec<f64>, Vec<Vec<f64>>
     (kept.iter().map(|&at| values[at]).collect(), projected)
 }
 
-/// All products of rows with rows, in double precision: small eigenvalues are differences of large sums.
+/// The scalar products of all pairs of rows, in double precision, because small eigenvalues are differences of large sums.
 fn gram(rows: &[Vec<f64>]) -> Vec<f64> {
     let size = rows.len();
-    // The products of a row with itself and those after it; the others are the same.
+    // Each row is multiplied with itself and those after it; the other half of the matrix is the same.
     let half = |at: usize| rows[at..].iter().map(|other| product(&rows[at], other)).collect::<Vec<_>>();
     let halves: Vec<Vec<f64>> = (0..size).into_par_iter().map(half).collect();
     let entry = |row: usize, column: usize| halves[row.min(column)][row.max(column) - row.min(column)];
@@ -76,7 +76,7 @@ fn gram(rows: &[Vec<f64>]) -> Vec<f64> {
 }
 
 fn product(a: &[f64], b: &[f64]) -> f64 {
-    // Several sums at once, which the compiler puts into one register.
+    // Several sums are computed at once, so that the compiler can use a vector.
     const LANES: usize = 8;
     let (a, a_rest) = a.as_chunks::<LANES>();
     let (b, b_rest) = b.as_chunks::<LANES>();
@@ -87,11 +87,10 @@ fn product(a: &[f64], b: &[f64]) -> f64 {
     sums.iter().sum::<f64>() + a_rest.iter().zip(b_rest).map(|(a, b)| a * b).sum::<f64>()
 }
 
-/// Eigenvalues of a symmetric matrix, and the parts of each vector along its eigenvectors, in the same order.
+/// The eigenvalues of a symmetric matrix, and the components of each vector along its eigenvectors, in the same order.
 ///
-/// Householder's reflections make the matrix tridiagonal, and the implicit QL algorithm diagonal (Golub and Van Loan,
-/// "Matrix Computations", 8.3). The eigenvectors themselves are never formed: every rotation is applied to the few
-/// vectors instead.
+/// Householder reflections make the matrix tridiagonal, and the implicit QL algorithm makes it diagonal (Golub and Van Loan,
+/// "Matrix Computations", 8.3). The eigenvectors are never computed: each reflection and rotation is applied to the few vectors instead.
 fn eigen(mut matrix: Vec<f64>, mut vectors: Vec<Vec<f64>>) -> (Vec<f64>, Vec<Vec<f64>>) {
     let size = matrix.len().isqrt();
     let (mut diagonal, mut beside) = (vec![0.0; size], vec![0.0; size]);
@@ -104,7 +103,7 @@ fn eigen(mut matrix: Vec<f64>, mut vectors: Vec<Vec<f64>>) -> (Vec<f64>, Vec<Vec
             }
             continue;
         }
-        // The reflection that takes the column below the diagonal to its first axis.
+        // This reflection maps the part of the column below the diagonal to a multiple of the first axis.
         let mut v: Vec<f64> = rest.clone().map(|row| matrix[row * size + at]).collect();
         let length = v.iter().map(|x| x * x).sum::<f64>().sqrt();
         let target = if v[0] > 0.0 { -length } else { length };
@@ -134,12 +133,11 @@ fn eigen(mut matrix: Vec<f64>, mut vectors: Vec<Vec<f64>>) -> (Vec<f64>, Vec<Vec
     (diagonal, vectors)
 }
 
-/// The implicit QL algorithm with Wilkinson's shifts on a tridiagonal matrix; `beside[i]` stands between `i` and `i +
-/// 1`.
+/// The implicit QL algorithm with Wilkinson shifts on a tridiagonal matrix; `beside[i]` is the value in row `i` and column `i + 1`.
 fn diagonalise(diagonal: &mut [f64], beside: &mut [f64], vectors: &mut [Vec<f64>]) {
     let size = diagonal.len();
     for low in 0..size {
-        // Each eigenvalue needs about two sweeps; the limit is for a matrix that is not finite.
+        // Each eigenvalue needs about two sweeps; the limit ends the loop for a matrix that is not finite.
         for _ in 0..60 {
             let negligible =
                 |at: usize| beside[at].abs() <= f64::EPSILON * (diagonal[at].abs() + diagonal[at + 1].abs());
@@ -182,8 +180,8 @@ fn diagonalise(diagonal: &mut [f64], beside: &mut [f64], vectors: &mut [Vec<f64>
     }
 }
 
-/// Maximum evidence per image. `squares` are the squared singular values, `targets` the squared parts of the targets
-/// along their vectors, `outside` the square of what no feature reaches.
+/// The logarithm of the maximum evidence per image. `squares` are the squared singular values, `targets` the squared components of a target
+/// along the singular vectors, and `outside` is the squared length of the rest of the target.
 fn evidence(squares: &[f64], targets: &[f64], outside: f64, images: usize) -> f64 {
     let n = images as f64;
     let (mut alpha, mut beta) = (1.0_f64, 1.0_f64);
@@ -199,7 +197,7 @@ fn evidence(squares: &[f64], targets: &[f64], outside: f64, images: usize) -> f6
             break;
         }
     }
-    // Directions without a singular value hold nothing but the prior, whose part in the determinant cancels.
+    // In directions without a singular value there is only the prior, whose part of the determinant cancels.
     let determinant: f64 = squares.iter().map(|s| (alpha + beta * s).ln()).sum();
     let whole = squares.len() as f64 / 2.0 * alpha.ln() + n / 2.0 * beta.ln()
         - 0.5 * determinant

@@ -1,4 +1,4 @@
-//! Whether more photos would help: accuracy over the number of training photos, and how it goes on.
+//! Whether more photos would help: accuracy as a function of the number of training photos, and its extrapolation.
 //!
 //! The error of a classifier usually falls as a power of the number of examples, towards a floor (Hestness and
 //! others, "Deep Learning Scaling is Predictable, Empirically", 2017): `error(n) = floor + scale · n^-exponent`.
@@ -14,57 +14,57 @@ use crate::table::FeatureTable;
 use crate::watch::Watch;
 use crate::{InsightError, Result};
 
-/// Parts of each fold's training images on which a probe is fitted.
+/// The parts of each fold's training images to which probes are fitted.
 const PARTS: [f64; 6] = [0.1, 0.18, 0.3, 0.5, 0.75, 1.0];
-/// Exponents among which the best is looked for.
+/// The range in which the exponent is searched.
 const EXPONENTS: [f64; 2] = [0.05, 2.0];
-/// Fits to resampled images, whose spread is the interval of what is foretold.
+/// Number of fits to resampled images, whose spread gives the intervals of extrapolated accuracies.
 const RESAMPLES: usize = 400;
 
-/// Accuracy of a probe that was fitted to so many images.
+/// The accuracy of probes that were fitted to a number of images.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Point {
-    /// Training images, the mean over folds.
+    /// Number of training images, the mean over folds.
     pub images: f64,
-    /// Accuracy on images that it had not seen.
+    /// Accuracy on images that the probes had not seen.
     pub accuracy: Estimate,
 }
 
 /// `error(n) = floor + scale · n^-exponent`.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct PowerLaw {
-    /// Error that no number of photos takes away.
+    /// The error that remains with any number of photos.
     pub floor: f64,
-    /// Error above it at one image.
+    /// The error above the floor with one image.
     pub scale: f64,
-    /// How fast it falls.
+    /// How fast the error falls.
     pub exponent: f64,
 }
 
-/// Accuracy over the number of training images, and the law that it follows.
+/// Accuracy as a function of the number of training images, and the power law that was fitted to it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LearningCurve {
-    /// Measured, from few images to many.
+    /// The measured points, from few images to many.
     pub points: Vec<Point>,
-    /// Fitted to the points.
+    /// The law that was fitted to the points.
     pub law: PowerLaw,
-    /// Fitted to the points of resampled images.
+    /// The laws that were fitted to resampled images.
     resampled: Vec<PowerLaw>,
 }
 
 impl PowerLaw {
-    /// Error with so many images.
+    /// The error with this number of images.
     pub fn error(&self, images: f64) -> f64 {
         self.floor + self.scale * images.powf(-self.exponent)
     }
 
-    /// The law of the least squares, each point counted by its weight; floor and scale are not negative.
+    /// Fits a law to points by weighted least squares; floor and scale are not negative.
     ///
-    /// For a given exponent the rest is linear and has one solution, so only the exponent is searched: over a grid,
-    /// and then by golden sections around its best.
+    /// For a given exponent, floor and scale follow from linear equations, so only the exponent is searched: over a grid, and then by a
+    /// golden-section search around the best point of the grid.
     ///
     /// # Errors
-    /// Fewer than three points.
+    /// [`InsightError::TooFew`] for fewer than three points, or lists of different lengths.
     pub fn fit(images: &[f64], errors: &[f64], weights: &[f64]) -> Result<Self> {
         if images.len() < 3 || errors.len() != images.len() || weights.len() != images.len() {
             let found = images.len().min(errors.len()).min(weights.len());
@@ -85,7 +85,7 @@ impl PowerLaw {
     }
 }
 
-/// Floor and scale of the least weighted squares for an exponent; the first value is the sum of squares.
+/// The law with the least weighted sum of squares for an exponent, and that sum as the first value.
 fn linear(images: &[f64], errors: &[f64], weights: &[f64], exponent: f64) -> (f64, PowerLaw) {
     let powers: Vec<f64> = images.iter().map(|n| n.powf(-exponent)).collect();
     let sum = |of: &dyn Fn(usize) -> f64| (0..images.len()).map(|at| weights[at] * of(at)).sum::<f64>();
@@ -94,7 +94,7 @@ fn linear(images: &[f64], errors: &[f64], weights: &[f64], exponent: f64) -> (f6
     let determinant = one * pp - p * p;
     let scale = (one * pe - p * e) / determinant;
     let floor = (e - scale * p) / one;
-    // Where one of the two would be negative, the best of those that are allowed has it at zero.
+    // If one of the two would be negative, it is 0 in the best law that is allowed.
     let (floor, scale) = match (floor < 0.0, !scale.is_finite() || scale < 0.0) {
         (false, false) => (floor, scale),
         (true, false) => (0.0, pe / pp),
@@ -106,21 +106,20 @@ fn linear(images: &[f64], errors: &[f64], weights: &[f64], exponent: f64) -> (f6
 }
 
 impl LearningCurve {
-    /// Measures a probe of this strength on growing parts of the training images of each fold, and fits the law.
-    /// Smaller parts lie within larger ones, and hold the classes in the proportions of the whole.
+    /// Measures probes of this strength, fitted to growing parts of the training images of each fold, and fits the law.
+    /// Smaller parts are contained in larger ones, and have the classes in the proportions of the whole.
     ///
-    /// The strength is that of the whole: it weighs the images against a belief about weights that does not depend on
-    /// how many images there are.
+    /// All parts have the same strength: it weighs each image against a prior of the weights, which does not depend on the number of images.
     ///
     /// # Errors
-    /// Fewer images or groups than folds, too few images of two classes in the smallest part, the caller's wish to
-    /// stop.
+    /// [`InsightError::TooFew`] for fewer images or groups than folds, or if the smallest part has images of one class only,
+    /// [`InsightError::Stopped`] if the caller has asked to stop.
     pub fn measure(table: &FeatureTable, folds: Folds, strength: f64, watch: Watch<'_>) -> Result<Self> {
         let fold_of = &folds.deal(table)?[0];
         let labels = table.labels();
         let probe = Standardised::new(table);
         let total = PARTS.len() * folds.count;
-        // Of each part and image: whether a probe that had not seen the image was right.
+        // For each part and image, whether a probe that had not seen the image was right.
         let mut right = vec![vec![false; table.len()]; PARTS.len()];
         let mut sizes = vec![0_usize; PARTS.len()];
         for fold in 0..folds.count {
@@ -159,8 +158,7 @@ impl LearningCurve {
         Ok(Self { points: points.collect(), law: law(&all)?, resampled: resampled? })
     }
 
-    /// Accuracy to be expected with so many training images; the interval is that of the law, fitted to resampled
-    /// images.
+    /// The expected accuracy with this number of training images. Its interval is that of the laws that were fitted to resampled images.
     pub fn foretell(&self, images: f64) -> Estimate {
         let mut accuracies: Vec<f64> = self.resampled.iter().map(|law| 1.0 - law.error(images)).collect();
         accuracies.sort_by(f64::total_cmp);
@@ -169,24 +167,24 @@ impl LearningCurve {
         Estimate { value, interval, n: self.points.last().map_or(0, |point| point.accuracy.n) }
     }
 
-    /// How many training images the law asks for an accuracy; `None` beyond its floor.
+    /// The number of training images at which the law reaches an accuracy; `None` if its floor makes it unreachable.
     pub fn images_for(&self, accuracy: f64) -> Option<f64> {
         let above = 1.0 - accuracy - self.law.floor;
         (above > 0.0 && self.law.scale > 0.0).then(|| (self.law.scale / above).powf(1.0 / self.law.exponent))
     }
 }
 
-/// A law through errors measured on `n` images each: a point counts by how exactly it is known.
+/// Fits a law to errors that were measured on `n` images each. A point counts by the inverse of its variance.
 fn fit(images: &[f64], errors: &[f64], n: usize) -> Result<PowerLaw> {
     let weight = |error: &f64| {
-        // The error of Laplace's rule of succession: a point without errors is not known beyond doubt.
+        // Laplace's rule of succession: even a point without errors has a variance.
         let error = (error * n as f64 + 1.0) / (n as f64 + 2.0);
         1.0 / (error * (1.0 - error))
     };
     PowerLaw::fit(images, errors, &errors.iter().map(weight).collect::<Vec<_>>())
 }
 
-/// Rows in an order in which every beginning holds the classes in nearly the proportions of the whole.
+/// The rows in an order in which the first rows, however many, have the classes in nearly the proportions of the whole.
 fn nested(rows: impl Iterator<Item = usize>, labels: &[u32], seed: u64) -> Vec<usize> {
     let mut rows: Vec<usize> = rows.collect();
     Random::new(seed, 1 << 33).shuffle(&mut rows);

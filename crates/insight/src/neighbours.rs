@@ -12,9 +12,9 @@ use crate::table::{FeatureTable, Matrix};
 use crate::watch::{Steps, Watch};
 use crate::{InsightError, Result};
 
-/// Neighbours of each image in a [`Neighbourhood`]: as many as vote on a label.
+/// Number of neighbours of each image in a [`Neighbourhood`]. As many vote on a label.
 pub const AROUND: usize = 10;
-/// Rows that one thread compares at once, and with how many: products of a block fit into a core's cache.
+/// Number of queries that one thread compares at once, and of rows that it compares them with: the products fit into a core's cache.
 const QUERIES: usize = 64;
 const BASE: usize = 256;
 
@@ -23,11 +23,11 @@ const BASE: usize = 256;
 pub struct Neighbour {
     /// Its row.
     pub row: usize,
-    /// Cosine of the two images' features: 1 for the same direction, 0 for nothing in common.
+    /// Cosine of the features of the two images: 1 if they have the same direction, 0 if they are orthogonal.
     pub similarity: f32,
 }
 
-/// Features among which neighbours of other images are looked for. Each query is compared with each row, in blocks:
+/// Features among which the neighbours of other images are searched. Each query is compared with each row, in blocks. This takes
 /// `2 · queries · rows · width` operations, and memory for the unit rows and for one block per thread.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Neighbours {
@@ -35,7 +35,7 @@ pub struct Neighbours {
 }
 
 impl Neighbours {
-    /// Among these rows.
+    /// Searches among these rows.
     pub fn new(features: &Matrix) -> Self {
         Self { unit: features.unit() }
     }
@@ -45,7 +45,7 @@ impl Neighbours {
         self.unit.len()
     }
 
-    /// Whether there are no images.
+    /// Whether there are no rows.
     pub fn is_empty(&self) -> bool {
         self.unit.is_empty()
     }
@@ -55,10 +55,10 @@ impl Neighbours {
         &self.unit
     }
 
-    /// For each query its `count` nearest rows, the nearest first; of equally near ones the first row comes first.
+    /// The `count` nearest rows of each query, the nearest one first; equally near rows are in the order of their numbers.
     ///
     /// # Errors
-    /// Queries of another width; the caller's wish to stop.
+    /// [`InsightError::Count`] if the queries have another width, [`InsightError::Stopped`] if the caller has asked to stop.
     pub fn nearest(&self, queries: &Matrix, count: usize, watch: Watch<'_>) -> Result<Vec<Vec<Neighbour>>> {
         self.unit.same_width(queries)?;
         let queries = queries.unit();
@@ -84,22 +84,22 @@ impl Neighbours {
     }
 }
 
-/// The nearest others of each image of a table: one look at all pairs, which every question about neighbours shares.
+/// The nearest other images of each image of a table. All pairs are compared once, for all questions about neighbours.
 ///
-/// Each pair is compared once, in blocks: `images² · width` operations, and memory for one packed block per thread. A hundred thousand images
-/// of 1,280 features are 13 TFLOP.
+/// The comparison in blocks takes `images² · width` operations, and memory for one packed block per thread. A hundred thousand images with 1,280
+/// features take 13 teraflop.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Neighbourhood {
     nearest: Vec<Vec<Neighbour>>,
-    /// The nearest of other groups; `None` where each image stands alone.
+    /// The nearest images of other groups; `None` if no image has a group with others.
     apart: Option<Vec<Vec<Neighbour>>>,
 }
 
 impl Neighbourhood {
-    /// Looks at all pairs, and keeps the [`AROUND`] nearest of each image.
+    /// Compares all pairs, and keeps the [`AROUND`] nearest of each image.
     ///
     /// # Errors
-    /// The caller's wish to stop.
+    /// [`InsightError::Stopped`] if the caller has asked to stop.
     pub fn of(table: &FeatureTable, watch: Watch<'_>) -> Result<Self> {
         let (features, groups) = (table.features(), table.groups());
         let other = |a: usize, b: usize| groups[a] != groups[b];
@@ -120,22 +120,22 @@ impl Neighbourhood {
         Err(InsightError::Count { what: "neighbourhoods of these images", found, expected })
     }
 
-    /// The nearest others of each image, the nearest first; of equally near ones the first row comes first.
+    /// The nearest other images of each image, the nearest one first; equally near images are in the order of their rows.
     pub fn nearest(&self) -> &[Vec<Neighbour>] {
         &self.nearest
     }
 
-    /// The nearest images of other groups.
+    /// The nearest images of other groups for each image, in the same order.
     pub fn apart(&self) -> &[Vec<Neighbour>] {
         self.apart.as_ref().unwrap_or(&self.nearest)
     }
 }
 
-/// For each row its `count` nearest others among those that `allowed` takes with it, the nearest first; of equally near ones the first row
-/// comes first.
+/// The `count` nearest other rows of each row, the nearest one first; equally near rows are in the order of their numbers. Row `b` may be a
+/// neighbour of row `a` only if `allowed(a, b)`.
 ///
 /// # Errors
-/// The caller's wish to stop.
+/// [`InsightError::Stopped`] if the caller has asked to stop.
 pub fn nearest_others(
     features: &Matrix,
     count: usize,
@@ -148,7 +148,7 @@ pub fn nearest_others(
 /// Whether a row may be a neighbour of another one.
 type Allowed<'a> = &'a (dyn Fn(usize, usize) -> bool + Sync);
 
-/// [`nearest_others`] for several conditions, by one look at all pairs.
+/// Does what [`nearest_others`] does for several conditions, and compares all pairs only once.
 fn nearest_of<const N: usize>(
     features: &Matrix,
     count: usize,
@@ -168,7 +168,7 @@ fn nearest_of<const N: usize>(
         }
     };
     let steps = Steps::new("neighbours", firsts.len() * (firsts.len() + 1) / 2, watch)?;
-    // The last blocks are compared with the most others.
+    // The last blocks come first, because they are compared with the most others.
     firsts.par_iter().enumerate().rev().try_for_each(|(later, &first)| {
         let columns = Packed::new(features, &inverse, first);
         let mut products = vec![[0.0; BLOCK]; BLOCK];
@@ -179,7 +179,7 @@ fn nearest_of<const N: usize>(
             for (row, products) in products.iter_mut().enumerate() {
                 products.iter_mut().for_each(|product| *product *= inverse[from + row]);
             }
-            // Within a block, each pair is taken from above the diagonal.
+            // Within a block, only the pairs above the diagonal are taken, so that each counts once.
             let begin = |row: usize| if earlier == later { row + 1 } else { 0 };
             let pairs = |row: usize| (begin(row)..columns.columns()).map(move |column| (from + row, first + column));
             {
@@ -209,17 +209,17 @@ fn nearest_of<const N: usize>(
     Ok(all)
 }
 
-/// The guarded value; where another thread has panicked, its panic is what is told.
+/// Locks a mutex even if another thread has panicked: Rayon passes that thread's panic on.
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
-/// The nearest so far, sorted.
+/// The nearest rows so far, the nearest one first.
 #[derive(Debug, Clone)]
 struct Best {
     found: Vec<Neighbour>,
     count: usize,
-    /// The least similarity with which a neighbour is taken.
+    /// The lowest similarity with which a row may still be taken.
     limit: f32,
 }
 
@@ -229,7 +229,7 @@ impl Best {
         Self { found: Vec::with_capacity(count + 1), count, limit }
     }
 
-    /// Takes a row if it is among the nearest. The order in which rows are offered changes nothing.
+    /// Takes a row if it is among the nearest so far. The order in which rows are offered does not change the result.
     #[inline]
     fn offer(&mut self, row: usize, similarity: f32) {
         if similarity < self.limit {
@@ -249,19 +249,22 @@ impl Best {
     }
 }
 
-/// The votes of the `count` nearest labelled images for each query, weighted by similarity, `[queries, classes]`.
+/// The votes of the `count` nearest labelled images of each query, weighted by similarity, `[queries, classes]`. Each row adds up to 1.
 ///
 /// # Errors
-/// No labelled images, queries of another width, the caller's wish to stop.
+/// [`InsightError::TooFew`] without labelled images, [`InsightError::Count`] if the queries have another width, [`InsightError::Stopped`] if the
+/// caller has asked to stop.
 pub fn vote(labelled: &FeatureTable, queries: &Matrix, count: usize, watch: Watch<'_>) -> Result<Vec<f64>> {
     let found = Neighbours::new(labelled.features()).nearest(queries, count, watch)?;
     votes(labelled, &found, count)
 }
 
-/// What each image's `count` nearest others (at most [`AROUND`]) say of it: leave-one-out predictions. Images of its own group have no vote.
+/// Leave-one-out predictions: the votes of the `count` nearest other images of each image (at most [`AROUND`]). Images of its own group do not
+/// vote.
 ///
 /// # Errors
-/// The neighbourhood of other images; fewer than two images or groups.
+/// [`InsightError::Count`] if `around` is the neighbourhood of another number of images, [`InsightError::TooFew`] for fewer than two images or
+/// groups.
 pub fn leave_one_out(table: &FeatureTable, around: &Neighbourhood, count: usize) -> Result<Predictions> {
     around.check(table)?;
     Predictions::new(table.classes().len(), table.labels(), votes(table, around.apart(), count)?)
@@ -276,7 +279,7 @@ fn votes(labelled: &FeatureTable, found: &[Vec<Neighbour>], count: usize) -> Res
     let mut all = Vec::with_capacity(found.len() * classes);
     for neighbours in found {
         let neighbours = &neighbours[..neighbours.len().min(count)];
-        // Opposite directions do not vote; if all are, each counts alike.
+        // Neighbours with a negative cosine do not vote; if all have one, all count equally.
         let weight = |neighbour: &Neighbour| f64::from(neighbour.similarity.max(0.0));
         let sum: f64 = neighbours.iter().map(weight).sum();
         let mut row = vec![0.0; classes];

@@ -1,19 +1,19 @@
-//! Every image with every other: the product of a matrix with itself, each pair once.
+//! The scalar products of all pairs of images, each pair once: the product of a matrix with its transpose.
 //!
-//! Rows are taken in blocks. The later block of a pair is packed: its columns stand beside each other, value by value, so that a tile of sums
-//! stays in registers while each value of a row multiplies many columns. A pair's product depends on its two rows alone, so the number of
+//! Rows are taken in blocks. The later block of two is packed as columns, whose values are interleaved, so that a tile of sums stays in
+//! registers while each value of a row multiplies many columns. The product of a pair depends only on its two rows, so the number of
 //! threads changes no bit.
 
 use crate::dense::{Isa, fused, isa};
 use crate::table::Matrix;
 
-/// Rows of a block: one packed block of 1,280 features fits into the second cache of a core. A multiple of the columns of each tile.
+/// Rows of a block. A packed block of 1,280 features fits into the second-level cache of a core. It is a multiple of the columns of each tile.
 pub(crate) const BLOCK: usize = 192;
-/// Values of a row whose products are added up before the sums leave the registers.
+/// Number of values of a row whose products are added up before the sums are stored.
 const DEPTH: usize = 256;
 /// Rows of a tile of sums.
 const ROWS: usize = 4;
-/// Values of a line of a cache, at which packed columns begin.
+/// Values in a cache line; packed columns begin at the start of one.
 const LINE: usize = 16;
 
 /// The columns of a block, each divided by its length.
@@ -36,7 +36,8 @@ pub(crate) fn inverse_lengths(matrix: &Matrix) -> Vec<f32> {
 }
 
 impl Packed {
-    /// The rows of a matrix from `first`, at most [`BLOCK`] of them, as columns; `inverse` has one over the length of each row of the matrix.
+    /// Packs the rows of a matrix from `first` on, at most [`BLOCK`] of them, as columns. `inverse` has one over the length of each row of the
+    /// matrix.
     pub fn new(matrix: &Matrix, inverse: &[f32], first: usize) -> Self {
         let (width, columns, lanes) = (matrix.width(), BLOCK.min(matrix.len() - first), lanes(isa()));
         let mut values = vec![0.0; columns.next_multiple_of(lanes) * width + LINE];
@@ -55,14 +56,14 @@ impl Packed {
         self.columns
     }
 
-    /// The products of rows with all columns into `out`, `[rows, BLOCK]`.
+    /// Writes the products of rows with all columns to `out`, `[rows, BLOCK]`.
     ///
     /// # Panics
-    /// If there are more rows than in `out`, or rows of another width.
+    /// If `out` has fewer rows, or a row has another width.
     pub fn multiply(&self, rows: &[&[f32]], out: &mut [[f32; BLOCK]]) {
         assert!(
             rows.len() <= out.len() && rows.iter().all(|row| row.len() == self.width),
-            "rows of the columns' width"
+            "`out` has too few rows, or a row has another width than the columns"
         );
         let panels = &self.values[self.begin..];
         match isa() {
@@ -77,7 +78,7 @@ impl Packed {
     }
 }
 
-/// Columns of a tile: as many as the registers hold sums for.
+/// Columns of a tile: as many as there are registers for the sums of four rows.
 fn lanes(isa: Isa) -> usize {
     match isa {
         #[cfg(target_arch = "x86_64")]
@@ -100,7 +101,7 @@ fn multiply_avx2(rows: &[&[f32]], panels: &[f32], out: &mut [[f32; BLOCK]]) {
     multiply_body::<16, true>(rows, panels, out);
 }
 
-/// The products of rows with columns, in tiles of [`ROWS`] rows and `LANES` columns.
+/// Computes the products of rows with columns, in tiles of [`ROWS`] rows and `LANES` columns.
 #[inline(always)]
 fn multiply_body<const LANES: usize, const FMA: bool>(rows: &[&[f32]], panels: &[f32], out: &mut [[f32; BLOCK]]) {
     let width = rows.first().map_or(0, |row| row.len());
@@ -108,7 +109,7 @@ fn multiply_body<const LANES: usize, const FMA: bool>(rows: &[&[f32]], panels: &
     for from in (0..width).step_by(DEPTH) {
         let to = width.min(from + DEPTH);
         for (tile, out) in rows.chunks(ROWS).zip(out.chunks_mut(ROWS)) {
-            // A row that is not there is one that is.
+            // If the last tile has fewer rows, its last row is repeated.
             let row = |at: usize| &tile[at.min(tile.len() - 1)][from..to];
             let tile = [row(0), row(1), row(2), row(3)];
             for (panel, columns) in panels.chunks_exact(width).enumerate() {
@@ -125,7 +126,7 @@ fn multiply_body<const LANES: usize, const FMA: bool>(rows: &[&[f32]], panels: &
     }
 }
 
-/// Sums over the values of rows times columns.
+/// The scalar products of four rows with the columns of a panel.
 #[inline(always)]
 fn sums<const LANES: usize, const FMA: bool>(rows: [&[f32]; ROWS], columns: &[[f32; LANES]]) -> [[f32; LANES]; ROWS] {
     let mut sums = [[0.0; LANES]; ROWS];
@@ -170,7 +171,7 @@ mod tests {
                     }
                 }
             };
-            check("whatever this machine has", &out);
+            check("the best of this machine", &out);
             let panels = &packed.values[packed.begin..];
             match lanes(isa()) {
                 64 => multiply_body::<64, false>(&rows, panels, &mut out),

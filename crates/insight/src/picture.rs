@@ -1,49 +1,50 @@
-//! Whether two photos are the same picture, by their pixels.
+//! Compares the pixels of two photos to decide whether they show the same picture.
 //!
-//! A perceptual hash is a few bits of a small grey picture, and says nothing after a crop. Only pairs whose features
-//! are nearly equal are compared here, so there is time for more than bits: one picture is laid on the other as a
-//! whole, as a part of it, and mirrored, and where they agree best their edges and textures are correlated.
+//! A perceptual hash consists of a few bits of a small grey picture, and a crop changes it completely. Only pairs whose features are nearly
+//! equal are compared here, so there is time for a better method: one picture is placed on the other, as a whole or as a part of it, also
+//! mirrored, and in the best placement the edges and textures of both are correlated.
 
 use crate::{InsightError, Result};
 
-/// Pixels of a side.
+/// Number of pixels along a side.
 const SIDE: usize = 64;
-/// Points of a side at which two pictures are compared, first roughly and then more and more finely.
+/// Number of points along a side at which two pictures are compared, first roughly, then more finely.
 const ROUGH: usize = 16;
 const MIDDLE: usize = 32;
 const FINE: usize = 48;
-/// A part is tried at this fraction of the whole's side.
+/// The step in which sizes and places of a part are tried, as a fraction of the whole picture's side.
 const STEP: f64 = 0.025;
-/// The smallest part, as steps off the whole: four fifths.
+/// The number of steps by which the smallest part is smaller than the whole: it has four fifths of a side.
 const SMALLEST: usize = 8;
-/// So many of the best rough placements are looked at finely.
+/// Number of the best rough placements that are refined.
 const FINALISTS: usize = 4;
-/// Placements whose rough correlation is lower are not refined: copies reach 0.6 before.
+/// Placements with a lower rough correlation are not refined: copies reach at least 0.6.
 const HOPELESS: f64 = 0.5;
-/// Points on each side that are a point's surroundings.
+/// The surroundings of a point are the points up to this distance from it, along each axis.
 const AROUND: usize = 3;
-/// Moves of one length when a placement is refined.
+/// Upper limit of the moves by one step size when a placement is refined.
 const MOST_MOVES: usize = 6;
 
-/// A small grey picture of a photo, whatever its aspect: 64 by 64 pixels.
+/// A photo, reduced to a grey picture of 64 by 64 pixels, whatever its aspect ratio.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Picture {
     grey: Vec<f32>,
 }
 
-/// How two pictures agree where they agree best.
+/// How well two pictures agree in their best placement.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Agreement {
-    /// Correlation of their brightness, each point less its surroundings: of edges and texture, -1 to 1. Photos of
-    /// one place agree in brightness; only copies agree in this, however bright, contrasted or coloured.
+    /// Correlation of their edges and textures, -1 to 1: the mean of its surroundings is subtracted from the brightness of each point. Photos
+    /// of the same place have similar brightness, but only copies have similar edges and textures, even if brightness, contrast or colours
+    /// were changed.
     pub correlation: f64,
     /// Whether one of them is mirrored.
     pub mirrored: bool,
-    /// Share of the larger picture that the other shows.
+    /// The share of the larger picture that the other one shows.
     pub covered: f64,
 }
 
-/// Where a picture's points lie on the other, in parts of its sides.
+/// The part of a picture on which another one is placed, in fractions of its sides.
 #[derive(Debug, Clone, Copy)]
 struct Placement {
     corner: [f64; 2],
@@ -52,7 +53,7 @@ struct Placement {
 }
 
 impl Placement {
-    /// The placement with one edge moved in or out, or shifted along one axis.
+    /// The placements with one edge moved in or out by `step`, or with the whole part shifted by it along one axis.
     fn nearby(self, step: f64) -> impl Iterator<Item = Self> {
         let moves = [(step, 0.0), (-step, 0.0), (0.0, step), (0.0, -step), (step, -step), (-step, step)];
         (0..2).flat_map(move |axis| moves.map(move |(corner, size)| (axis, corner, size))).filter_map(move |it| {
@@ -66,7 +67,7 @@ impl Placement {
     }
 }
 
-/// Checks that `pixels` are as many values as a picture of these sides has, and that there are any.
+/// Checks that the number of values is that of a picture with these sides, and not 0.
 pub(crate) fn check_pixels(width: usize, height: usize, pixels: &[u8]) -> Result<()> {
     let (found, expected) = (pixels.len(), width * height * 3);
     match found == expected && expected > 0 {
@@ -76,14 +77,14 @@ pub(crate) fn check_pixels(width: usize, height: usize, pixels: &[u8]) -> Result
 }
 
 impl Picture {
-    /// From decoded pixels, `[height, width, 3]`, red, green, blue.
+    /// Reduces decoded pixels, `[height, width, 3]`, in the order red, green, blue.
     ///
     /// # Errors
-    /// A number of values that does not fit the sides, or no pixels.
+    /// [`InsightError::Count`] if the number of values does not fit the sides, or there are no pixels.
     pub fn new(width: usize, height: usize, pixels: &[u8]) -> Result<Self> {
         check_pixels(width, height, pixels)?;
-        // Each pixel is the mean of what it covers, in both directions one after the other (ITU-R 601's weights for
-        // brightness).
+        // Each pixel is the mean of the brightness (with the weights of ITU-R BT.601) of the pixels that it covers, first along rows and then
+        // along columns.
         let brightness =
             |pixel: &[u8]| 0.299 * f32::from(pixel[0]) + 0.587 * f32::from(pixel[1]) + 0.114 * f32::from(pixel[2]);
         let mut narrow = vec![0.0; height * SIDE];
@@ -103,12 +104,12 @@ impl Picture {
         Ok(Self { grey })
     }
 
-    /// How the two agree where they agree best: as a whole, or one as a part (down to four fifths of either side) of
-    /// the other, either of them mirrored.
+    /// How well the two agree in their best placement: one is placed on the whole of the other, or on a part of it that has at least four fifths
+    /// of each side, and may be mirrored.
     pub fn agreement(&self, other: &Self) -> Agreement {
-        // Of each direction: the points of the part, and the picture on which they are laid.
+        // In each direction, the first picture is placed on a part of the second one.
         let directions = [(self, other), (other, self)];
-        // What is finer than the steps of the rough placements would only confuse them.
+        // Details that are smaller than a step would disturb the comparison of rough placements.
         let (soft, soft_other) = (self.softened(), other.softened());
         let mut tried = Vec::new();
         for (direction, (part, whole)) in [(&soft, &soft_other), (&soft_other, &soft)].into_iter().enumerate() {
@@ -132,15 +133,14 @@ impl Picture {
         refined.max_by(|a, b| a.correlation.total_cmp(&b.correlation)).expect("there are placements")
     }
 
-    /// Each pixel is the mean of those around it.
+    /// The picture with each pixel replaced by the mean of its surroundings.
     fn softened(&self) -> Self {
         let grey: Vec<f64> = self.grey.iter().map(|&value| f64::from(value)).collect();
         let soft = grey.iter().zip(detail(&grey, SIDE)).map(|(value, detail)| (value - detail) as f32);
         Self { grey: soft.collect() }
     }
 
-    /// Moves the edges of a placement of `part` one by one, by smaller and smaller steps, as long as the two agree
-    /// better.
+    /// Improves a placement of `part`: moves its edges one by one, with each of the step sizes, as long as the agreement improves.
     fn refined(&self, part: &Self, side: usize, steps: &[f64], mut placement: Placement) -> Placement {
         let points = part.points(side);
         let mut best = self.correlation(&points, side, placement);
@@ -157,7 +157,7 @@ impl Picture {
         placement
     }
 
-    /// The picture's own values at `side` times `side` points.
+    /// The picture's values at `side` by `side` points.
     fn points(&self, side: usize) -> Vec<f64> {
         self.sample(side, Placement { corner: [0.0; 2], size: [1.0; 2], mirrored: false })
     }
@@ -166,7 +166,7 @@ impl Picture {
         correlation(points, &self.sample(side, placement))
     }
 
-    /// Values at points that are spread over a part of the picture, each between four pixels in proportion.
+    /// The values at `side` by `side` points, spread over a part of the picture and interpolated bilinearly.
     fn sample(&self, side: usize, placement: Placement) -> Vec<f64> {
         let along = |axis: usize, at: usize| -> (usize, f32) {
             let at = if axis == 0 && placement.mirrored { side - 1 - at } else { at };
@@ -190,9 +190,8 @@ impl Picture {
     }
 }
 
-/// Every size from the whole to the smallest part, width and height by themselves (a border may be cut off on one
-/// side), and every corner from which it fits, in steps of two: less than a twentieth of a side is not told apart at
-/// 16 points.
+/// All rough placements: every width and height from the whole to the smallest part, independent of each other because a crop may cut off
+/// only one border, at every place. They are two steps apart, because 16 points cannot distinguish less than a twentieth of a side.
 fn placements() -> impl Iterator<Item = Placement> {
     let sizes = || (0..=SMALLEST).step_by(2);
     let corners = |steps: usize| (0..=steps).step_by(2);
@@ -209,7 +208,7 @@ fn placements() -> impl Iterator<Item = Placement> {
     })
 }
 
-/// Each of `side` times `side` points less the mean of the points up to [`AROUND`] away from it.
+/// Subtracts the mean of its surroundings ([`AROUND`]) from each of `side` by `side` points.
 fn detail(points: &[f64], side: usize) -> Vec<f64> {
     let near = |at: usize| at.saturating_sub(AROUND)..(at + AROUND + 1).min(side);
     let of = |at: usize| {
@@ -229,7 +228,7 @@ fn correlation(a: &[f64], b: &[f64]) -> f64 {
         let (a, b) = (a - mean_a, b - mean_b);
         (ab, aa, bb) = (ab + a * b, aa + a * a, bb + b * b);
     }
-    // Pictures of one colour have nothing to correlate: less than a tenth of a grey level of deviation.
+    // A picture of one colour (a deviation of less than a tenth of a grey level) has no correlation; two of the same colour are equal.
     let flat = 0.01 * n;
     if aa < flat || bb < flat {
         let same = aa < flat && bb < flat && (mean_a - mean_b).abs() < 2.0;
@@ -238,7 +237,7 @@ fn correlation(a: &[f64], b: &[f64]) -> f64 {
     ab / (aa * bb).sqrt()
 }
 
-/// For each pixel of a small side: the first of the large side's that it covers, and the share of each.
+/// For each pixel of a reduced side: the first pixel of the original side that it covers, and the weight of each covered pixel.
 fn shares(large: usize) -> Vec<(usize, Vec<f32>)> {
     let scale = large as f64 / SIDE as f64;
     let of = |at: usize| {

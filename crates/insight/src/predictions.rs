@@ -1,9 +1,9 @@
-//! What a classifier says of images whose labels are known.
+//! Predictions of a classifier for images whose labels are known.
 
 use crate::stats::{Bootstrap, Estimate, macro_f1, roc_auc};
 use crate::{InsightError, Result};
 
-/// What a classifier says of images whose labels are known: `[images, classes]`.
+/// The probabilities that a classifier gives to images whose labels are known, `[images, classes]`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Predictions {
     classes: usize,
@@ -12,10 +12,11 @@ pub struct Predictions {
 }
 
 impl Predictions {
-    /// `probabilities` row by row, one row per label.
+    /// Predictions from `probabilities`, row by row, with one row per label.
     ///
     /// # Errors
-    /// Numbers of values that do not fit, values outside 0 to 1, labels above the classes.
+    /// [`InsightError::Count`] for a wrong number of probabilities, [`InsightError::Probabilities`] for a probability that is not between 0 and 1,
+    /// or a label that is not below the number of classes.
     pub fn new(classes: usize, labels: Vec<u32>, probabilities: Vec<f64>) -> Result<Self> {
         let expected = labels.len() * classes;
         if probabilities.len() != expected {
@@ -63,12 +64,12 @@ impl Predictions {
         self.labels.iter().copied().zip(self.probabilities.chunks_exact(self.classes.max(1)))
     }
 
-    /// The most probable class of each image; of equals the first.
+    /// The most probable class of each image; of equally probable classes, the first one.
     pub fn predicted(&self) -> Vec<u32> {
         self.rows().map(|(_, row)| largest(row) as u32).collect()
     }
 
-    /// Whether the most probable class is the label, image by image.
+    /// For each image, whether the most probable class is the label.
     pub fn right(&self) -> Vec<bool> {
         self.rows().map(|(label, row)| largest(row) == label as usize).collect()
     }
@@ -78,20 +79,20 @@ impl Predictions {
         Estimate::share(self.right().into_iter().filter(|right| *right).count(), self.len())
     }
 
-    /// Mean cross-entropy, in nats; a probability counts as at least 1e-15, as in scikit-learn.
+    /// Mean cross-entropy in nats. As in scikit-learn, a probability below 1e-15 counts as 1e-15.
     pub fn log_loss(&self) -> f64 {
         let loss = |(label, row): (u32, &[f64])| -row[label as usize].max(1e-15).ln();
         self.rows().map(loss).sum::<f64>() / self.len().max(1) as f64
     }
 
-    /// Mean F1 over the classes, with the bootstrap's interval.
+    /// Mean F1 over the classes, with the bootstrap's interval; `None` without images.
     pub fn macro_f1(&self, bootstrap: Bootstrap) -> Option<Estimate> {
         let predicted = self.predicted();
         self.estimate(bootstrap, |rows| macro_f1(self.classes, &self.labels, &predicted, rows))
     }
 
-    /// Area under the ROC curve: the second class's where there are two; otherwise the mean of each class against the
-    /// rest. With the bootstrap's interval.
+    /// Area under the ROC curve, with the bootstrap's interval: that of the second class if there are two classes, and otherwise the mean
+    /// of the areas of each class against the rest. `None` if all images have one label.
     pub fn roc_auc(&self, bootstrap: Bootstrap) -> Option<Estimate> {
         let classes = if self.classes == 2 { 1..2 } else { 0..self.classes };
         let of = |class: usize| -> (Vec<bool>, Vec<f64>) {
@@ -104,7 +105,7 @@ impl Predictions {
         })
     }
 
-    /// A statistic of all images, with the bootstrap's interval. It is given the numbers of images.
+    /// A statistic of all images, with the bootstrap's interval. The function `statistic` gets the rows of images, some of them repeatedly.
     pub fn estimate(
         &self,
         bootstrap: Bootstrap,
@@ -115,7 +116,7 @@ impl Predictions {
     }
 }
 
-/// Index of the largest value; of equals the first.
+/// Index of the largest value; of equal values, the first one.
 pub(crate) fn largest(row: &[f64]) -> usize {
     let better = |best: usize, at: usize| if row[at] > row[best] { at } else { best };
     (1..row.len()).fold(0, better)

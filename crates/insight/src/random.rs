@@ -1,12 +1,12 @@
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng as _, SeedableRng as _};
 
-/// Random numbers of one purpose: the same seed and purpose give the same numbers on every machine.
+/// Random numbers for one purpose. The same seed and purpose give the same numbers on every machine.
 #[derive(Debug)]
 pub(crate) struct Random(ChaCha8Rng);
 
 impl Random {
-    /// `purpose` keeps apart what one seed is used for.
+    /// A generator. Different purposes with one seed have different numbers.
     pub fn new(seed: u64, purpose: u64) -> Self {
         Self(ChaCha8Rng::seed_from_u64(seed ^ purpose.wrapping_mul(0x9e37_79b9_7f4a_7c15)))
     }
@@ -16,7 +16,7 @@ impl Random {
         ((u128::from(self.0.next_u64()) * limit as u128) >> 64) as usize
     }
 
-    /// Fisher and Yates.
+    /// Shuffles values (Fisher and Yates).
     pub fn shuffle<T>(&mut self, values: &mut [T]) {
         for last in (1..values.len()).rev() {
             values.swap(last, self.below(last + 1));

@@ -13,10 +13,11 @@ pub struct Matrix {
 }
 
 impl Matrix {
-    /// `values` row by row, `width` to a row.
+    /// A matrix of `values`, row by row, with `width` values per row.
     ///
     /// # Errors
-    /// Values that do not fill rows, or that are not finite.
+    /// [`InsightError::Setting`] if `width` is 0, [`InsightError::Count`] if the values do not fill rows, [`InsightError::NotFinite`] if one of
+    /// them is not finite.
     pub fn new(width: usize, values: Vec<f32>) -> Result<Self> {
         if width == 0 {
             let expected = "at least 1";
@@ -42,7 +43,7 @@ impl Matrix {
         self.values.is_empty()
     }
 
-    /// Values of a row.
+    /// Number of values in a row.
     pub fn width(&self) -> usize {
         self.width
     }
@@ -65,7 +66,7 @@ impl Matrix {
         self.values.chunks_exact(self.width)
     }
 
-    /// The named rows, in the order in which they are named.
+    /// The rows with these numbers, in the same order.
     ///
     /// # Panics
     /// If there is no such row.
@@ -74,7 +75,7 @@ impl Matrix {
         Self { width: self.width, values: rows.iter().flat_map(|&row| self.row(row)).copied().collect() }
     }
 
-    /// Each row divided by its length, so that the product of two is their cosine. A row of zeros stays.
+    /// The matrix with each row divided by its length, so that the scalar product of two rows is their cosine. Rows of zeros stay as they are.
     #[must_use]
     pub fn unit(&self) -> Self {
         let mut values = self.values.clone();
@@ -99,30 +100,29 @@ impl Matrix {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Part {
-    /// Training.
+    /// It trains the network.
     Training,
-    /// Choosing among epochs and settings.
+    /// It serves to choose among epochs and settings.
     Validation,
-    /// The number at the end.
+    /// It serves to measure the final accuracy.
     Test,
 }
 
-/// A hash of what an image shows: of the file's bytes or of the decoded pixels, whichever the caller compares by.
+/// A hash of an image's content: of the bytes of its file or of its decoded pixels, as the caller chooses.
 pub type Content = [u8; 32];
 
-/// An image whose features are known.
+/// What is known about an image, apart from its features.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Image {
-    /// Where it lies; findings name it by this.
+    /// Path of its file, which identifies it to people.
     pub path: PathBuf,
     /// Index of its class.
     pub label: u32,
     /// What it is used for.
     pub part: Part,
-    /// What it was taken together with (a folder, a patient, a burst). Images of one group never stand on two sides
-    /// of a fold.
+    /// The set of images that it was taken with (a folder, a patient, a burst), if there is one. All images of a group are in the same fold.
     pub group: Option<String>,
-    /// Hash of its content, where it is known.
+    /// Hash of its content, if it is known.
     pub content: Option<Content>,
 }
 
@@ -133,9 +133,9 @@ impl Image {
     }
 }
 
-/// What a backbone says of labelled images: a row of features per image, and all that is known of the image.
+/// Labelled images with a row of features each, which a backbone has computed.
 ///
-/// Every question of this crate is asked about one. It holds together by construction: there are as many images as
+/// Every question of this crate is asked about a table. It is always consistent: there are as many images as
 /// rows, all values are finite, and each label has a class.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FeatureTable {
@@ -145,8 +145,10 @@ pub struct FeatureTable {
 }
 
 impl FeatureTable {
+    /// A table of features, `[images, width]`, with the images in the same order.
+    ///
     /// # Errors
-    /// As many images as rows are expected, and labels below the number of classes.
+    /// [`InsightError::Count`] if there are not as many images as rows, [`InsightError::Label`] if a label is not below the number of classes.
     pub fn new(features: Matrix, images: Vec<Image>, classes: Vec<String>) -> Result<Self> {
         if images.len() != features.len() {
             return Err(InsightError::Count { what: "images", found: images.len(), expected: features.len() });
@@ -197,7 +199,7 @@ impl FeatureTable {
         self.images.iter().map(|image| image.label).collect()
     }
 
-    /// Rows of one part, in order.
+    /// The rows of the images in one part of the split, in order.
     pub fn part(&self, part: Part) -> Vec<usize> {
         (0..self.len()).filter(|&row| self.images[row].part == part).collect()
     }
@@ -209,7 +211,7 @@ impl FeatureTable {
         counts
     }
 
-    /// The named images alone, with all classes.
+    /// A table of the images with these rows only, in the same order, with all classes.
     ///
     /// # Panics
     /// If there is no such row.
@@ -219,7 +221,7 @@ impl FeatureTable {
         Self { features: self.features.select(rows), images, classes: self.classes.clone() }
     }
 
-    /// Number of each image's group, from 0; an image without a group is one of its own.
+    /// The number of each image's group, from 0; an image without a group is a group by itself.
     pub(crate) fn groups(&self) -> Vec<usize> {
         let mut known: HashMap<&str, usize> = HashMap::new();
         let mut next = 0;

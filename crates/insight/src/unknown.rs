@@ -1,8 +1,8 @@
-//! "None of these": whether a photo is like anything that was trained on.
+//! Out-of-distribution detection: whether a photo is like any training image.
 //!
 //! The measure is the mean cosine distance to the ten nearest training images (Sun and others, "Out-of-Distribution
-//! Detection with Deep Nearest Neighbors", ICML 2022). It was chosen by measuring, on pooled MobileNetV2 features at
-//! 160 with the threshold at 95 % of the validation photos; the share of foreign photos that are called unknown:
+//! Detection with Deep Nearest Neighbors", ICML 2022). It was chosen by a measurement on pooled MobileNetV2 features of photos at 160×160, with
+//! a threshold that keeps 95 % of the validation photos known. The table shows the share of foreign photos that are called unknown:
 //!
 //! | known | foreign | 1 neighbour | **10 neighbours** | 10, centred | Mahalanobis, tied covariance |
 //! |---|---|---|---|---|---|
@@ -11,7 +11,7 @@
 //! | 2,936 flowers | 1,000 cats and dogs | 0.868 | **0.995** | 0.936 | 0.971 |
 //! | 2,936 flowers | 500 of ImageNet | 0.856 | **0.866** | 0.740 | 0.866 |
 //!
-//! (Of ImageNet's 500 photos some dozens show dogs, cats and flowers, and are rightly known.)
+//! (Some dozens of the 500 photos of ImageNet show dogs, cats and flowers, and are rightly known.)
 
 use serde::{Deserialize, Serialize};
 
@@ -21,62 +21,61 @@ use crate::table::Matrix;
 use crate::watch::Watch;
 use crate::{InsightError, Result};
 
-/// Neighbours whose mean distance counts.
+/// Number of neighbours whose mean distance counts.
 const NEIGHBOURS: usize = 10;
-/// Of the validation photos' distances so many quantiles are kept.
+/// The distances of the validation photos are kept as this number of quantiles plus one.
 const KEPT: usize = 200;
 
-/// What is kept with a model beside its training features, to tell the unknown: how far the validation photos are.
+/// The distance from which on a photo is unknown, and the distances of the validation photos. A model keeps it beside its training features.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Threshold {
-    /// Neighbours whose mean distance counts.
+    /// Number of neighbours whose mean distance counts.
     pub neighbours: usize,
-    /// Share of validation photos that stay known.
+    /// Share of validation photos that count as known.
     pub keep: f64,
     /// A photo is unknown if its distance is larger.
     pub distance: f64,
-    /// Validation photos.
+    /// Number of validation photos.
     pub n: usize,
     /// Their distances as equally spaced quantiles, from the smallest to the largest.
     pub quantiles: Vec<f64>,
 }
 
-/// What a model was trained on, as a measure of everything else.
+/// The training images of a model with a threshold, by which other photos are judged.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Known {
     training: Neighbours,
     threshold: Threshold,
 }
 
-/// How a photo stands to what is known.
+/// How far a photo is from the training images.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Standing {
     /// Whether it is farther than the threshold.
     pub unknown: bool,
     /// Mean cosine distance to the nearest training images.
     pub distance: f64,
-    /// Share of the validation photos that are at least as far. The smaller, the surer it is unknown.
+    /// Share of the validation photos that are at least as far. The smaller it is, the more certain it is that the photo is unknown.
     pub as_far: f64,
-    /// The nearest training images, the nearest first.
+    /// The nearest training images, the nearest one first.
     pub nearest: Vec<Neighbour>,
 }
 
-/// Whether new photos are like those of training.
+/// Whether new photos differ, as a whole, from the training images.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Drift {
     /// Share of the new photos that are unknown.
     pub unknown: Estimate,
-    /// Share of photos like those of validation that would be.
+    /// Share of photos like the validation photos that would be unknown.
     pub expected: f64,
-    /// How probably a new photo is farther from training than a validation photo: one half if there is no drift.
+    /// The probability that a new photo is farther from the training images than a validation photo; 0.5 if there is no drift.
     pub farther: f64,
-    /// Whether the interval of `unknown` lies above what is expected.
+    /// Whether the interval of `unknown` lies above `expected`.
     pub drifted: bool,
 }
 
 impl Threshold {
-    /// How a photo with these nearest training images, the nearest first, stands to what is known. Of them the first
-    /// [`Threshold::neighbours`] count.
+    /// Judges a photo by its nearest training images, the nearest one first. The first [`Threshold::neighbours`] of them count.
     pub fn standing(&self, nearest: Vec<Neighbour>) -> Standing {
         let distance = mean_distance(&nearest[..nearest.len().min(self.neighbours)]);
         let nearer = self.quantiles.partition_point(|quantile| *quantile < distance);
@@ -84,8 +83,8 @@ impl Threshold {
         Standing { unknown: distance > self.distance, distance, as_far, nearest }
     }
 
-    /// Whether it can judge: it counts neighbours, its numbers are finite, and its quantiles ascend. A threshold that was
-    /// read from a file may be anything.
+    /// Whether photos can be judged by it: the number of neighbours is positive, all numbers are finite, and the quantiles ascend. A threshold
+    /// that was read from a file may be damaged.
     pub fn is_sound(&self) -> bool {
         let numbers = self.quantiles.iter().chain([&self.distance]);
         let finite = numbers.clone().all(|number| number.is_finite()) && (0.0..=1.0).contains(&self.keep);
@@ -94,11 +93,11 @@ impl Threshold {
 }
 
 impl Known {
-    /// Finds the threshold at which a share of `keep` (usually 0.95) of the validation photos stay known.
+    /// Finds the threshold at which a share of `keep` (usually 0.95) of the validation photos counts as known.
     ///
     /// # Errors
-    /// No training or no validation images, features of different width, `keep` outside 0 to 1, the caller's wish to
-    /// stop.
+    /// [`InsightError::TooFew`] without training or validation images, [`InsightError::Count`] for features of different widths,
+    /// [`InsightError::Setting`] if `keep` is not between 0 and 1, [`InsightError::Stopped`] if the caller has asked to stop.
     pub fn fit(training: &Matrix, validation: &Matrix, keep: f64, watch: Watch<'_>) -> Result<Self> {
         if !(0.0..=1.0).contains(&keep) {
             let expected = "between 0 and 1";
@@ -117,10 +116,10 @@ impl Known {
         Ok(Self { training, threshold: Threshold { neighbours: NEIGHBOURS, keep, distance, n, quantiles } })
     }
 
-    /// From training features and a threshold that was kept.
+    /// Restores it from training features and a threshold that was kept.
     ///
     /// # Errors
-    /// No training images, or a threshold that is not [sound](Threshold::is_sound).
+    /// [`InsightError::TooFew`] without training images, or if the threshold is not [sound](Threshold::is_sound).
     pub fn restore(training: &Matrix, threshold: Threshold) -> Result<Self> {
         if training.is_empty() || !threshold.is_sound() {
             let needed = "training images, neighbours, and quantiles in ascending order".to_owned();
@@ -129,24 +128,24 @@ impl Known {
         Ok(Self { training: Neighbours::new(training), threshold })
     }
 
-    /// What is to be kept beside the training features.
+    /// The threshold, to be kept beside the training features.
     pub fn threshold(&self) -> &Threshold {
         &self.threshold
     }
 
-    /// How each photo stands to what is known.
+    /// Judges each photo by its features.
     ///
     /// # Errors
-    /// Features of another width, the caller's wish to stop.
+    /// [`InsightError::Count`] for features of another width, [`InsightError::Stopped`] if the caller has asked to stop.
     pub fn judge(&self, photos: &Matrix, watch: Watch<'_>) -> Result<Vec<Standing>> {
         let found = self.training.nearest(photos, self.threshold.neighbours, watch)?;
         Ok(found.into_iter().map(|nearest| self.threshold.standing(nearest)).collect())
     }
 
-    /// Whether photos, as a whole, are like those of training.
+    /// Tests whether photos, as a whole, differ from the training images.
     ///
     /// # Errors
-    /// No photos, features of another width, the caller's wish to stop.
+    /// [`InsightError::TooFew`] without photos, and the errors of [`Known::judge`].
     pub fn drift(&self, photos: &Matrix, watch: Watch<'_>) -> Result<Drift> {
         if photos.is_empty() {
             let needed = "a photo".to_owned();

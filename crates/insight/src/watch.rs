@@ -2,20 +2,20 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use crate::{InsightError, Result};
 
-/// How far a long computation is.
+/// The progress of a long computation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Progress {
-    /// What is computed, as a noun: `"probe"`.
+    /// What is computed, as a noun such as `"probe"`.
     pub stage: &'static str,
-    /// Steps that are done.
+    /// Number of steps that are done.
     pub done: usize,
-    /// All steps; a computation that ends early jumps to it.
+    /// Number of all steps. A computation that needs fewer steps goes straight to this number when it ends.
     pub total: usize,
 }
 
-/// Who is told how far a computation is, and who may stop it.
+/// A listener for the progress of a computation, and a flag that stops it; both are optional.
 ///
-/// Neither changes a result: a computation that is not stopped gives the same numbers whoever watches.
+/// Neither changes a result: a computation that is not stopped gives the same numbers without them.
 #[derive(Clone, Copy, Default)]
 pub struct Watch<'a> {
     stop: Option<&'a AtomicBool>,
@@ -29,24 +29,24 @@ impl std::fmt::Debug for Watch<'_> {
 }
 
 impl<'a> Watch<'a> {
-    /// No observer, and no way to stop.
+    /// A watch without listener and without flag.
     pub fn none() -> Self {
         Self::default()
     }
 
-    /// The computation ends with [`InsightError::Stopped`] soon after `flag` becomes true.
+    /// The same watch with a flag: the computation ends with [`InsightError::Stopped`] soon after `flag` becomes true.
     #[must_use]
     pub fn stopped_by(self, flag: &'a AtomicBool) -> Self {
         Self { stop: Some(flag), ..self }
     }
 
-    /// `listener` is called after each step, by any thread.
+    /// The same watch with a listener, which is called after each step, by any thread.
     #[must_use]
     pub fn told_to(self, listener: &'a (dyn Fn(Progress) + Sync)) -> Self {
         Self { progress: Some(listener), ..self }
     }
 
-    /// The same stop flag, and no listener: for a computation that is a step of another.
+    /// The same watch without its listener, for a computation that is one step of another.
     pub(crate) fn quiet(self) -> Self {
         Self { progress: None, ..self }
     }
@@ -58,11 +58,10 @@ impl<'a> Watch<'a> {
         }
     }
 
-    /// Tells the listener that `done` of `total` steps of `stage` are done: for a computation of the caller's own among those of this
-    /// crate.
+    /// Tells the listener that `done` of `total` steps of `stage` are done. Callers use it for computations of their own.
     ///
     /// # Errors
-    /// [`InsightError::Stopped`] if the caller asked to stop.
+    /// [`InsightError::Stopped`] if the flag is true.
     pub fn step(&self, stage: &'static str, done: usize, total: usize) -> Result<()> {
         self.check()?;
         if let Some(listener) = self.progress {
@@ -72,7 +71,7 @@ impl<'a> Watch<'a> {
     }
 }
 
-/// The steps of a computation that several threads do, told in a hundred parts.
+/// Counts the steps of a computation in several threads. The listener hears of every hundredth part.
 pub(crate) struct Steps<'a> {
     stage: &'static str,
     done: AtomicUsize,
@@ -80,7 +79,7 @@ pub(crate) struct Steps<'a> {
     watch: Watch<'a>,
 }
 
-/// Parts of which a listener hears.
+/// Number of parts of which the listener hears.
 const PARTS: usize = 100;
 
 impl<'a> Steps<'a> {
@@ -89,7 +88,7 @@ impl<'a> Steps<'a> {
         Ok(Self { stage, done: AtomicUsize::new(0), total, watch })
     }
 
-    /// One more is done.
+    /// Counts one more step.
     pub(crate) fn one(&self) -> Result<()> {
         let before = self.done.fetch_add(1, Ordering::Relaxed);
         let part = |done: usize| done * PARTS / self.total;

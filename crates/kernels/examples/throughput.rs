@@ -1,7 +1,8 @@
-//! Images per second of whole networks: `cargo run --profile bench -p injerto-kernels --example throughput -- NETWORK [SECONDS]`.
+//! Measures how many images per second whole networks classify:
+//! `cargo run --profile bench -p injerto-kernels --example throughput -- NETWORK [SECONDS]`.
 //!
 //! NETWORK is `mobilenet_v2` (160×160, batch 32), `inception_v3`, `vit_small` or `convnext_tiny` (224×224, batch 8). `--profile` prints
-//! where the time goes; `--precision bf16` computes in bf16 with the best unit of the processor, and `--precision f32`, the default, does not.
+//! the time of each step. `--precision bf16` computes in bf16 with the best unit of the processor; the default is `--precision f32`.
 
 use std::borrow::Cow;
 use std::time::{Duration, Instant};
@@ -27,7 +28,7 @@ fn main() {
         "vit_small" => (networks::vit_small(224), 8),
         "convnext_tiny" => (networks::convnext_tiny(224), 8),
         other => {
-            eprintln!("no network '{other}': take mobilenet_v2, inception_v3, vit_small or convnext_tiny");
+            eprintln!("no network '{other}': use mobilenet_v2, inception_v3, vit_small or convnext_tiny");
             std::process::exit(2);
         }
     };
@@ -66,7 +67,7 @@ fn main() {
         program.bytes_per_image() / 1024
     );
     if !processor.is_empty() {
-        println!("{network}, {arithmetic}: {} images for each second of a processor", rates(&mut processor));
+        println!("{network}, {arithmetic}: {} images per processor second", rates(&mut processor));
     }
 }
 
@@ -82,7 +83,7 @@ fn precision(arguments: &mut Vec<String>) -> Result<Arithmetic, String> {
     }
 }
 
-/// Time that this process has had a processor, where the system says: a figure that others on the machine disturb less.
+/// Processor time of this process so far, in seconds, if the system reports it. Other programs on the machine disturb it less than the clock.
 fn cpu_seconds() -> Option<f64> {
     let mut nanoseconds = 0;
     for task in std::fs::read_dir("/proc/self/task").ok()? {
@@ -92,7 +93,7 @@ fn cpu_seconds() -> Option<f64> {
     Some(nanoseconds as f64 / 1e9)
 }
 
-/// The best of some runs for each step.
+/// Prints the shortest time of each step in some runs.
 fn profile(program: &Program, pixels: &[f32]) {
     let mut best = program.profile(pixels, 4).expect("there is memory");
     for _ in 0..20 {

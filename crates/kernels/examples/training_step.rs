@@ -4,10 +4,11 @@
 //! $ cargo run --release -p injerto-kernels --example training_step -- mobilenet_v2 --steps 20 --profile
 //! ```
 //!
-//! `small_cnn`: batch 8 at 160×160, filters 128, 256 and 512, batch statistics. `mobilenet_v2`: batch 32, the layers from
-//! block 11 on for images of 160×160, trained from layer 100, running statistics. `vit_small`: batch 8, the last four blocks of ViT-S/16
-//! for images of 224×224. `--precision bf16` multiplies in bf16 with the best unit of the processor, and `--precision f32`, the default, does
-//! not.
+//! - `small_cnn`: batch 8 at 160×160, filters 128, 256 and 512, batch statistics;
+//! - `mobilenet_v2`: batch 32, the layers from block 11 on for images of 160×160, trained from layer 100, running statistics;
+//! - `vit_small`: batch 8, the last four blocks of ViT-S/16 for images of 224×224.
+//!
+//! `--precision bf16` multiplies in bf16 with the best unit of the processor; the default is `--precision f32`.
 
 use std::time::{Duration, Instant};
 
@@ -73,7 +74,7 @@ fn time(
     let mut times = Vec::with_capacity(steps);
     let mut before = None;
     for step in 0..steps + 2 {
-        // Two steps to warm up.
+        // The first two steps are not measured.
         if step == 2 {
             program.profile(profiled);
             before = processor_time();
@@ -93,12 +94,12 @@ fn time(
     let megabytes = program.buffer_bytes(batch) / 1_000_000;
     let (best, median) = (times[0], times[times.len() / 2]);
     println!(
-        "{name}, {arithmetic}: {median:.1} ms a step (fastest {best:.1}, {steps} steps of {batch}, {megabytes} MB of buffers)"
+        "{name}, {arithmetic}: {median:.1} ms per step (fastest {best:.1}, {steps} steps of {batch}, {megabytes} MB of buffers)"
     );
     let rate = |milliseconds: f64| batch as f64 * 1e3 / milliseconds;
     println!("{name}: best {:.2}, median {:.2} images/s", rate(best), rate(median));
     if let (Some(before), Some(after)) = (before, processor_time()) {
-        println!("{name}: {:.1} ms of processor time a step", (after - before).as_secs_f64() * 1e3 / steps as f64);
+        println!("{name}: {:.1} ms of processor time per step", (after - before).as_secs_f64() * 1e3 / steps as f64);
     }
     if profiled {
         println!("{:>28} {:>9} {:>10} {:>9}", "layer", "forward", "parameters", "inputs");
@@ -111,7 +112,7 @@ fn time(
     Ok(())
 }
 
-/// Time that all threads of this process have run, where Linux tells: on a busy machine it says more than the clock.
+/// Processor time of all threads of this process so far, if the system reports it. On a busy machine it says more than the clock.
 fn processor_time() -> Option<Duration> {
     let mut all = 0;
     for task in std::fs::read_dir("/proc/self/task").ok()? {
@@ -162,7 +163,7 @@ fn small_cnn() -> Result<Graph, GraphError> {
     net.finish()
 }
 
-/// Blocks 11 to 16 and what follows, on the 10×10×96 that enter block 11.
+/// Blocks 11 to 16 and the layers after them, for the 10×10×96 values that enter block 11.
 fn mobilenet_v2_tail() -> Result<Graph, GraphError> {
     let mut net = Builder::new("mobilenet_v2_tail");
     let relu = || Operator::ReLU { max_value: Some(6.0), negative_slope: 0.0 };

@@ -1,7 +1,7 @@
-//! One head of scaled dot-product attention: `softmax(q kᵀ / sqrt(d)) v` for a block of queries at a time, so that the scores of a block
-//! stay in a near cache and those of all tokens never exist together.
+//! One head of scaled dot-product attention, `softmax(q kᵀ / sqrt(d)) v`. It is computed for a block of queries at a time, so that the scores
+//! of a block stay in the second-level cache, and the scores of all tokens never exist together.
 //!
-//! A query's sums are chains in one order, wherever its row falls in a block, so its result is the same in every block.
+//! The sums of a query are added up in the same order wherever its row is in a block, so its result is the same in every block.
 
 use std::cell::RefCell;
 use std::ops::Range;
@@ -11,16 +11,16 @@ use crate::linalg::{Epilogue, Multiplier, Right, Scale};
 use crate::memory::Aligned;
 use crate::simd::{Simd, vectorised};
 
-/// Scores of a block: 128 KiB.
+/// Number of scores in a block: 128 KiB of them.
 const SCORES: usize = 32 << 10;
 
-/// The most queries of a block.
+/// Upper limit of the queries in a block.
 const MOST_QUERIES: usize = 112;
 
-/// The rows of one head in a tensor: of all queries, keys or values of a sample.
+/// The rows of one head in a tensor of a sample's queries, keys or values.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Rows<'a> {
-    /// From the first value of the head's first row on.
+    /// The tensor from the first value of the head's first row on.
     pub(crate) values: &'a [f32],
     /// Values from one row to the next.
     pub(crate) step: usize,
@@ -49,12 +49,12 @@ pub(crate) struct Head {
 }
 
 thread_local! {
-    /// Heads that nobody uses, with memory for scores.
+    /// Heads that are not lent at the moment, each with memory for scores.
     static SPARE: RefCell<Vec<(Head, Aligned)>> = const { RefCell::new(Vec::new()) };
 }
 
 impl Head {
-    /// Lends the packed form of these keys and values, and memory for scores. `isa` is for everything but products.
+    /// Packs these keys and values, and lends the result with memory for scores. `isa` is for everything except products.
     pub(crate) fn lend<R>(
         (isa, multiplier): (ForLoops, Multiplier),
         k: Rows<'_>,
@@ -75,7 +75,7 @@ impl Head {
         result
     }
 
-    /// What products of queries and keys are multiplied by.
+    /// The factor of the products of queries and keys, `1 / sqrt(d)`.
     pub(crate) fn scale(&self) -> f32 {
         self.scale
     }
@@ -90,7 +90,7 @@ impl Head {
         &self.values
     }
 
-    /// How many queries a block has at most, and how many values a row of its scores has.
+    /// Upper limit of the queries in a block, and the number of values in a row of its scores.
     pub(crate) fn block(&self, queries: usize) -> (usize, usize) {
         let pitch = self.keys.columns().next_multiple_of(16);
         let high = self.multiplier.rows();
@@ -114,20 +114,20 @@ impl Head {
         for first in queries.clone().step_by(most.max(1)) {
             let count = most.min(queries.end - first);
             let scores = &mut scores[..count * pitch];
-            // What lies beside the keys of a row takes no part in its largest value.
+            // The values after the last key of a row must not become its largest value.
             scores.chunks_exact_mut(pitch).for_each(|row| row[keys..].fill(f32::NEG_INFINITY));
             self.keys.multiply(count, q.from(first), q.step, scores, pitch, Epilogue::plain(false));
-            soften(self.isa, scores, pitch, keys, self.scale, &mut sums[..count]);
+            exponentiate(self.isa, scores, pitch, keys, self.scale, &mut sums[..count]);
             block(first..first + count, scores, pitch, &sums[..count]);
         }
     }
 
-    /// Writes the output of these queries, whose rows are `step` values apart, from `out` on.
+    /// Writes the output of these queries to `out`, in rows that are `step` values apart.
     pub(crate) fn run(&self, q: Rows<'_>, queries: Range<usize>, memory: &mut Aligned, out: &mut [f32], step: usize) {
         let (start, width) = (queries.start, self.values.columns());
-        self.each_block(q, queries, memory, |queries, powers, pitch, sums| {
+        self.each_block(q, queries, memory, |queries, exponentials, pitch, sums| {
             let out = &mut out[(queries.start - start) * step..];
-            self.values.multiply(queries.len(), powers, pitch, out, step, Epilogue::plain(false));
+            self.values.multiply(queries.len(), exponentials, pitch, out, step, Epilogue::plain(false));
             for (row, sum) in out.chunks_mut(step).zip(sums) {
                 let share = 1.0 / sum;
                 row[..width].iter_mut().for_each(|value| *value *= share);
@@ -137,12 +137,12 @@ impl Head {
 }
 
 vectorised! {
-    /// Makes `exp(scale * (score - largest))` of the scores of each row, and sums the first `keys` of them.
-    fn soften(scores: &mut [f32], pitch: usize, keys: usize, scale: f32, sums: &mut [f32]) => soften_body::<S>
+    /// Replaces the scores of each row by `exp(scale * (score - largest))`, and sums the first `keys` of them.
+    fn exponentiate(scores: &mut [f32], pitch: usize, keys: usize, scale: f32, sums: &mut [f32]) => exponentiate_body::<S>
 }
 
 #[inline(always)]
-unsafe fn soften_body<S: Simd>(scores: &mut [f32], pitch: usize, keys: usize, scale: f32, sums: &mut [f32]) {
+unsafe fn exponentiate_body<S: Simd>(scores: &mut [f32], pitch: usize, keys: usize, scale: f32, sums: &mut [f32]) {
     for (row, sum) in scores.chunks_exact_mut(pitch).zip(sums) {
         // SAFETY: the instructions of `S` are there; slices are cut to the vectors that are loaded and stored, and a row has whole
         // vectors.

@@ -1,6 +1,6 @@
 //! The number format bf16, half as wide as `f32`.
 
-/// A brain floating-point number: the sign, the 8 bits of exponent and the first 7 bits of fraction of an `f32`, which it stands for.
+/// A number in bf16 (brain floating point): the sign, the 8 bits of exponent and the first 7 bits of fraction of an `f32`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[repr(transparent)]
 pub struct Bf16(u16);
@@ -8,8 +8,8 @@ pub struct Bf16(u16);
 impl Bf16 {
     pub(crate) const ZERO: Self = Self(0);
 
-    /// The nearest number to `x`; of two that are equally near, the one whose last bit is 0. What is too large becomes infinite, and
-    /// what is not a number stays so. What is too small for the exponent of an `f32` becomes zero, as processors round to this format.
+    /// The nearest number to `x`; of two that are equally near, the one whose last bit is 0. A value that is too large becomes infinite, and
+    /// NaN stays NaN. A subnormal `f32` becomes zero, as it does when processors round to this format.
     #[inline(always)]
     pub fn round(x: f32) -> Self {
         let bits = x.to_bits();
@@ -17,7 +17,7 @@ impl Bf16 {
             return Self((bits >> 16) as u16 & 0x8000);
         }
         if x.is_nan() {
-            // The first bit of the fraction keeps a number from becoming infinite whose payload lies in the bits that are cut off.
+            // The first bit of the fraction is set: if all other bits of a NaN's payload were cut off, it would become infinite.
             return Self((bits >> 16) as u16 | 0x40);
         }
         Self(((bits + 0x7fff + (bits >> 16 & 1)) >> 16) as u16)
@@ -44,8 +44,8 @@ impl Bf16 {
 
 /// Memory for values of `f32` as memory for twice as many numbers of bf16.
 pub(crate) fn as_halves(slots: &mut [f32]) -> &mut [Bf16] {
-    // SAFETY: a number takes half of a value's bytes and is aligned where the value is; all bits are numbers of either kind, and the slice
-    // is borrowed for as long as the other.
+    // SAFETY: a `Bf16` takes half of the bytes of an `f32` and needs less alignment; every pattern of bits is a valid value of both types, and
+    // the new slice borrows the old one.
     unsafe { std::slice::from_raw_parts_mut(slots.as_mut_ptr().cast(), 2 * slots.len()) }
 }
 

@@ -1,15 +1,15 @@
-//! The number formats in which values lie between the steps of a program. Arithmetic is in `f32` whatever they are.
+//! The number formats in which values are stored between the steps of a program. Arithmetic is in `f32` with each of them.
 
 use crate::bf16::Bf16;
 use crate::simd::Simd;
 
-/// A format in which a value can lie in memory: vectors of it are loaded as `f32`, and rounded when they are stored. All zero bits
-/// are the number 0.
+/// A format in which values are stored: vectors of it are loaded as `f32`, and rounded when they are stored. If all bits are zero, the
+/// number is 0.
 pub(crate) trait Element: Copy + Send + Sync + 'static {
     /// The nearest number of the format.
     fn of(x: f32) -> Self;
 
-    /// The number.
+    /// The number as `f32`.
     fn get(self) -> f32;
 
     /// Loads a vector.
@@ -18,35 +18,35 @@ pub(crate) trait Element: Copy + Send + Sync + 'static {
     /// The instructions of `S` are there, and a vector of values lies at the pointer.
     unsafe fn load<S: Simd>(p: *const Self) -> S::V;
 
-    /// Loads `N` vectors of consecutive values, in the order that suits the format: `f32` has one
-    /// vector only, and two of bf16 hold the values at even and at odd places.
+    /// Loads `N` vectors of consecutive values in the format's own order: `f32` has `N = 1`, and bf16 has `N = 2`, a vector of the
+    /// values at even places and one of those at odd places.
     ///
     /// # Safety
     /// The instructions of `S` are there, and `N` vectors of values lie at the pointer.
     unsafe fn load_all<S: Simd, const N: usize>(p: *const Self) -> [S::V; N];
 
-    /// Stores the first `n` values of vectors in the order of [`Element::load_all`], all of them if there are not as many.
+    /// Stores the first `n` values of vectors in the order of [`Element::load_all`], or all of them if they are fewer than `n`.
     ///
     /// # Safety
     /// The instructions of `S` are there, and `n` values (or `N` vectors of them) lie at the pointer.
     unsafe fn store_all<S: Simd, const N: usize>(p: *mut Self, v: [S::V; N], n: usize);
 
-    /// Whether [`Element::store_limited`] knows these limits.
+    /// Whether [`Element::store_limited`] accepts these limits.
     fn limits(low: f32, high: f32) -> bool;
 
-    /// Stores as [`Element::store_all`] does, within limits.
+    /// Clips values to `limits`, and stores them as [`Element::store_all`] does.
     ///
     /// # Safety
     /// Those of [`Element::store_all`].
     unsafe fn store_limited<S: Simd, const N: usize>(p: *mut Self, v: [S::V; N], limits: (f32, f32), n: usize);
 
-    /// Loads the first `n` lanes, all of them if there are not as many; the others are zeros.
+    /// Loads the first `n` lanes, or all of them if they are fewer than `n`; the other lanes are zeros.
     ///
     /// # Safety
     /// The instructions of `S` are there, and `n` values (or a vector of them) lie at the pointer.
     unsafe fn load_up_to<S: Simd>(p: *const Self, n: usize) -> S::V;
 
-    /// Stores the first `n` lanes, all of them if there are not as many.
+    /// Stores the first `n` lanes, or all of them if they are fewer than `n`.
     ///
     /// # Safety
     /// The instructions of `S` are there, and `n` values (or a vector of them) lie at the pointer.

@@ -19,7 +19,7 @@ pub(crate) struct Geometry {
 }
 
 impl Geometry {
-    /// The geometry of a window with these options, which shape inference has fitted into the image.
+    /// The geometry of a window with these options; shape inference has checked that the window fits into the image.
     pub(crate) fn new(
         input: [usize; 3],
         window: [usize; 2],
@@ -41,7 +41,7 @@ impl Geometry {
         Self::new(input, window.pool_size, window.strides, window.padding, [1, 1])
     }
 
-    /// The same window where `[[above, below], [left, right]]` zeros of the input are padding that nobody has written.
+    /// The same window if `[[above, below], [left, right]]` zeros of the input are not stored, and count as padding of the window.
     pub(crate) fn with_padding(self, zeros: [[usize; 2]; 2]) -> Self {
         let mut geometry = self;
         for (axis, [before, after]) in zeros.into_iter().enumerate() {
@@ -52,7 +52,7 @@ impl Geometry {
         geometry
     }
 
-    /// Rows of values, for a dense layer or a pointwise convolution.
+    /// The geometry of a dense layer on `rows` rows: a pointwise convolution on an image that is one pixel wide.
     pub(crate) fn pointwise(rows: usize, channels: usize) -> Self {
         Self {
             input: [rows, 1, channels],
@@ -65,31 +65,31 @@ impl Geometry {
         }
     }
 
-    /// Whether output pixels are input pixels.
+    /// Whether each output pixel sees the input pixel at the same place and no other.
     pub(crate) fn is_pointwise(&self) -> bool {
         self.window == [1, 1] && self.before == [0, 0] && self.strides == [1, 1] && self.output == self.input[..2]
     }
 
-    /// Input row of tap `tap` at output row `at`, or column on axis 1.
+    /// Input row that tap `tap` reads for output row `at` (on axis 1, the column); `None` in the padding.
     #[inline(always)]
     pub(crate) fn source(&self, axis: usize, at: usize, tap: usize) -> Option<usize> {
         let place = (at * self.strides[axis] + tap * self.dilation[axis]).checked_sub(self.before[axis])?;
         (place < self.input[axis]).then_some(place)
     }
 
-    /// Input row of the first tap at output row `at`, or column on axis 1. It may lie in the padding.
+    /// Input row that the first tap reads for output row `at` (on axis 1, the column). It may lie in the padding.
     #[inline(always)]
     pub(crate) fn start(&self, axis: usize, at: usize) -> isize {
         (at * self.strides[axis]) as isize - self.before[axis] as isize
     }
 
-    /// Input rows from the first tap to the last, or columns on axis 1.
+    /// Number of input rows from the first tap to the last (on axis 1, of columns).
     pub(crate) fn extent(&self, axis: usize) -> usize {
         (self.window[axis] - 1) * self.dilation[axis] + 1
     }
 
-    /// Where each run of a window's values starts in the input, from the window's first value, and how many values a run has. `row` and
-    /// `pixel` are the steps from one row and from one pixel of the input to the next; a window sees the channels of one of `groups`.
+    /// The runs of consecutive values that make up a window of one of `groups`: where each starts, counted from the window's first value,
+    /// and how many values each has. `row` and `pixel` are the distances in values from one row and from one pixel of the input to the next.
     pub(crate) fn runs(&self, groups: usize, [row, pixel]: [usize; 2]) -> (Vec<usize>, usize) {
         let ([kh, kw], [dy, dx], inner) = (self.window, self.dilation, self.input[2] / groups);
         // Columns of a window that follow one another are one run.

@@ -9,34 +9,34 @@ pub enum Isa {
     Avx512,
     /// 8 lanes, 16 registers, fused multiply-add.
     Avx2,
-    /// What every machine of the target has: arrays that its compiler turns into its vectors (NEON on 64-bit Arm).
+    /// Arrays of `f32`, which every machine can compute with; the compiler makes vectors of the target of them (NEON on 64-bit Arm).
     Portable,
 }
 
-/// An instruction set that this machine has. The value is the proof: [`Isa::present`] makes it after asking the processor, and
-/// functions that are compiled for an instruction set are called with nothing else.
+/// An instruction set that this machine has. The value is the proof: only [`Isa::present`] makes one, after asking the processor, and
+/// functions that are compiled for an instruction set can only be called with one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Present(Isa);
 
-/// An instruction set that this machine has, for loops that the compiler turns into vectors: where it is AVX-512, the machine has all
-/// of x86-64-v4, for which the loops are compiled.
+/// An instruction set that this machine has, for loops that the compiler turns into vectors. If it is AVX-512, the machine also has the
+/// rest of x86-64-v4, for which these loops are compiled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ForLoops(Isa);
 
-/// What the processor says it has, each fact by itself.
+/// The extensions that the processor reports.
 #[derive(Debug, Clone, Copy, Default)]
 struct Facts {
     avx2: bool,
     fma: bool,
     avx512f: bool,
-    /// The rest of AVX-512 that x86-64-v4 has: bytes and words, doublewords and quadwords, and the same on shorter vectors.
+    /// The other extensions of AVX-512 in x86-64-v4: bytes and words (BW), doublewords and quadwords (DQ), shorter vectors (VL).
     avx512_bw_dq_vl: bool,
     /// Products of pairs of bf16, and the rounding to it.
     avx512_bf16: bool,
 }
 
 impl Facts {
-    /// Asks the processor, once.
+    /// Asks the processor, in the first call only.
     fn get() -> Self {
         static FACTS: OnceLock<Facts> = OnceLock::new();
         *FACTS.get_or_init(Self::ask)
@@ -62,7 +62,7 @@ impl Facts {
 }
 
 impl Isa {
-    /// All that there are, best first.
+    /// All instruction sets, best first.
     const ALL: [Self; 3] = [Self::Avx512, Self::Avx2, Self::Portable];
 
     /// The best that this machine has.
@@ -111,13 +111,13 @@ impl Present {
         self.0
     }
 
-    /// Whether it is AVX-512 with bytes and words, and with instructions for bf16.
+    /// Whether this is AVX-512, and the machine also has its extensions BW, DQ, VL and BF16.
     pub(crate) fn has_bf16(self) -> bool {
         let facts = Facts::get();
         self.0 == Isa::Avx512 && facts.avx512_bw_dq_vl && facts.avx512_bf16
     }
 
-    /// The same, or the next best where loops need more of AVX-512 than there is.
+    /// The same instruction set for loops, or the next best one where the machine lacks an extension of AVX-512 that loops need.
     pub(crate) fn for_loops(self) -> ForLoops {
         let facts = Facts::get();
         ForLoops(match self.0 {
@@ -135,7 +135,7 @@ impl ForLoops {
         self.0
     }
 
-    /// The same as a proof for kernels that are written in vectors, which need no more than loops do.
+    /// The same proof for kernels that are written with vectors, which need no more than loops do.
     pub(crate) const fn vectors(self) -> Present {
         Present(self.0)
     }
@@ -145,8 +145,8 @@ impl ForLoops {
 /// be `#[inline(always)]`. Only [`per_isa`](crate::simd::per_isa) and [`vectorised`](crate::simd::vectorised) use it.
 ///
 /// # Safety
-/// `$isa` comes from a [`Present`] or, where `$features` are more than `avx512f`, from a [`ForLoops`]; and what the bodies
-/// themselves want holds.
+/// `$isa` comes from a [`Present`] or, where `$features` are more than `avx512f`, from a [`ForLoops`]; and the safety conditions of the
+/// bodies hold.
 macro_rules! dispatch {
     ($isa:expr, ($($arg:ident: $ty:ty),*), $features:tt => $wide:expr, avx2 => $narrow:expr, portable => $plain:expr) => {{
         #[cfg(target_arch = "x86_64")]
@@ -162,10 +162,10 @@ macro_rules! dispatch {
             $narrow
         }
         match $isa {
-            // SAFETY: `$isa` is the proof that the machine has these instructions, and the bodies have what they want.
+            // SAFETY: `$isa` is the proof that the machine has these instructions, and the conditions of the bodies hold.
             #[cfg(target_arch = "x86_64")]
             $crate::isa::Isa::Avx512 => unsafe { avx512($($arg),*) },
-            // SAFETY: `$isa` is the proof that the machine has these instructions, and the bodies have what they want.
+            // SAFETY: `$isa` is the proof that the machine has these instructions, and the conditions of the bodies hold.
             #[cfg(target_arch = "x86_64")]
             $crate::isa::Isa::Avx2 => unsafe { avx2($($arg),*) },
             _ => $plain,

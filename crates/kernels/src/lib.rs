@@ -1,10 +1,10 @@
 //! The hot loops on the CPU: graphs compiled for inference, and for training.
 //!
-//! - [`inference`]: a frozen prefix, with normalisation folded, activations fused and buffers planned once;
-//! - [`training`]: a trainable tail, forward and backward;
-//! - [`linalg`]: the products of matrices under both, and the table of micro-kernels that compute them.
+//! - [`inference`] compiles a frozen prefix: normalisation is folded, activations are fused, and buffers are planned once;
+//! - [`training`] compiles a trainable tail, forward and backward;
+//! - [`linalg`] multiplies matrices for both, with a table of micro-kernels.
 //!
-//! *Architecture invariant:* there is no Burn here and no file. Values come in and go out as `f32` slices, channels last, and what owns a tensor
+//! *Architecture invariant:* there is no Burn here and no file. Values come in and go out as `f32` slices, channels last; the owner of a tensor
 //! hands over a slice of it.
 
 mod attention;
@@ -24,6 +24,6 @@ pub use bf16::Bf16;
 pub use isa::Isa;
 pub use memory::OutOfMemory;
 
-/// Names what the kernels compute, to the last bit. Raise the number with each change after which a frozen prefix may put out
+/// Identifies the results of the kernels, to the last bit. Raise the number with each change after which a frozen prefix may compute
 /// other bits, so that features that were kept before the change are not mixed with features that are computed after it.
 pub const REVISION: &str = "kernels 4";

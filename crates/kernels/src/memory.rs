@@ -1,4 +1,4 @@
-//! Memory whose size comes from a network: asked for so that a refusal is an error.
+//! Memory whose size depends on a network. Where the machine does not give it, the result is an error and not an abort.
 
 use std::cell::RefCell;
 use std::ops::{Deref, DerefMut};
@@ -14,21 +14,21 @@ pub struct OutOfMemory {
     pub what: &'static str,
 }
 
-/// `count` times `element`.
+/// A vector of `count` copies of `element`.
 pub(crate) fn filled<T: Clone>(element: T, count: usize, what: &'static str) -> Result<Vec<T>, OutOfMemory> {
     let mut values = Vec::new();
     grow(&mut values, element, count, what)?;
     Ok(values)
 }
 
-/// Room for `count` values that are still to be written.
+/// An empty vector with room for `count` values.
 pub(crate) fn room<T>(count: usize, what: &'static str) -> Result<Vec<T>, OutOfMemory> {
     let mut values = Vec::new();
     reserve(&mut values, count, what)?;
     Ok(values)
 }
 
-/// Makes room for `count` values in all.
+/// Makes room for `count` values, those that are there included.
 fn reserve<T>(values: &mut Vec<T>, count: usize, what: &'static str) -> Result<(), OutOfMemory> {
     let more = count.saturating_sub(values.len());
     values.try_reserve_exact(more).map_err(|_| {
@@ -49,12 +49,12 @@ pub(crate) fn grow<T: Clone>(
     Ok(())
 }
 
-/// A line of a cache, which a vector of the widest kind fills.
+/// A line of a cache, as long as the widest vector.
 #[derive(Debug, Clone, Copy)]
 #[repr(C, align(64))]
 struct CacheLine([f32; 16]);
 
-/// Values that begin with a line of the cache: no vector of a row of them lies in two lines where one would do.
+/// Values that begin at the start of a cache line, so that aligned vectors of them never span two lines.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Aligned {
     lines: Vec<CacheLine>,
@@ -62,14 +62,14 @@ pub(crate) struct Aligned {
 }
 
 impl Aligned {
-    /// Makes it at least as long as this; new values are zeros.
+    /// Makes it at least `length` values long; new values are zeros.
     pub(crate) fn grow(&mut self, length: usize, what: &'static str) -> Result<(), OutOfMemory> {
         grow(&mut self.lines, CacheLine([0.0; 16]), length.div_ceil(16), what)?;
         self.length = self.length.max(length);
         Ok(())
     }
 
-    /// Makes it at least as long as this; what it held is lost, so that never both are there.
+    /// Makes it at least `length` values long. If it must grow, the old values are freed first, so that both are never in memory together.
     pub(crate) fn replace(&mut self, length: usize, what: &'static str) -> Result<(), OutOfMemory> {
         if self.length < length {
             *self = Self::default();
@@ -96,7 +96,7 @@ impl DerefMut for Aligned {
     }
 }
 
-/// Lends a thread's own memory, `length` values that hold anything.
+/// Lends `length` values of the thread's own memory, with arbitrary content.
 pub(crate) fn scratch<R>(length: usize, work: impl FnOnce(&mut [f32]) -> R) -> R {
     thread_local! {
         static SCRATCH: Spare = RefCell::default();
@@ -104,7 +104,7 @@ pub(crate) fn scratch<R>(length: usize, work: impl FnOnce(&mut [f32]) -> R) -> R
     lend(&SCRATCH, length, work)
 }
 
-/// Lends memory as [`scratch`] does, for work that goes on in other threads, which lend their own.
+/// Lends memory as [`scratch`] does, for work that is spread over other threads, which use their own scratch meanwhile.
 pub(crate) fn workspace<R>(length: usize, work: impl FnOnce(&mut [f32]) -> R) -> R {
     thread_local! {
         static WORKSPACE: Spare = RefCell::default();
@@ -112,10 +112,10 @@ pub(crate) fn workspace<R>(length: usize, work: impl FnOnce(&mut [f32]) -> R) ->
     lend(&WORKSPACE, length, work)
 }
 
-/// Memory that nobody uses; what was lent first lies on top.
+/// Buffers that are not lent at the moment. The last one is lent first.
 type Spare = RefCell<Vec<Aligned>>;
 
-/// Takes the memory out while it is lent: whoever asks in the meantime gets other memory, the same each time.
+/// Takes a buffer out of the list while it is lent, so that a nested call gets another one, and the same one every time.
 fn lend<R>(own: &'static LocalKey<Spare>, length: usize, work: impl FnOnce(&mut [f32]) -> R) -> R {
     let mut buffer = own.with_borrow_mut(Vec::pop).unwrap_or_default();
     if buffer.len() < length {

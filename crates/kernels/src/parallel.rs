@@ -1,7 +1,7 @@
-//! Loops over parts of slices in parallel, with the names of Rayon's.
+//! Parallel loops over parts of slices, with the names that Rayon gives them.
 //!
 //! Rayon's own iterators are compiled again for each combination of slices and each closure, which took a sixth of the time to build this
-//! crate. Here Rayon knows one loop, over numbers, which calls the closure of a part through a pointer.
+//! crate. Here one Rayon loop, over numbers, calls the closure for each part through a pointer.
 
 use std::marker::PhantomData;
 
@@ -12,11 +12,11 @@ pub(crate) fn each(count: usize, work: &(dyn Fn(usize) + Sync)) {
     (0..count).into_par_iter().for_each(work);
 }
 
-/// The address of values that tasks write in disjoint parts, which are no slices: rows and columns of a matrix.
+/// The address of values of which each task writes a part. The parts are disjoint, but not slices: blocks of rows and columns of a matrix.
 #[derive(Clone, Copy)]
 pub(crate) struct Disjoint(*mut f32);
 
-// SAFETY: a `Disjoint` is an address; who writes at it vouches that no other task does.
+// SAFETY: a `Disjoint` is an address. A write through it is unsafe code of its own, which guarantees that no other task accesses the value.
 unsafe impl Send for Disjoint {}
 // SAFETY: sharing it copies the address.
 unsafe impl Sync for Disjoint {}
@@ -32,12 +32,12 @@ impl Disjoint {
     }
 }
 
-/// Something that falls into parts, each of which one task may have.
+/// Something that can be divided into parts, each of which is handed to one task.
 pub(crate) trait Parts: Sync + Sized {
     /// A part.
     type Part;
 
-    /// How many there are.
+    /// The number of parts.
     fn count(&self) -> usize;
 
     /// A part by its number.
@@ -46,7 +46,7 @@ pub(crate) trait Parts: Sync + Sized {
     /// The number is below [`Parts::count`], and no other call has asked for the same one while its part lives.
     unsafe fn part(&self, at: usize) -> Self::Part;
 
-    /// Pairs of parts, as many as there are of both.
+    /// Pairs of parts with equal numbers; the longer side's last parts have no partner and are left out.
     fn zip<B: Parts>(self, other: B) -> Zip<Self, B> {
         Zip(self, other)
     }
@@ -69,10 +69,10 @@ pub(crate) trait Divide<T> {
     fn par_chunks(&self, size: usize) -> Chunks<'_, T>;
     /// Chunks of `size` values that may be written.
     fn par_chunks_mut(&mut self, size: usize) -> ChunksMut<'_, T>;
-    /// Chunks of `size` values that may be written, each within one of the `whole` values that follow one another: the last of each whole may
-    /// be shorter.
+    /// Chunks of `size` values that may be written. The slice is first divided into runs of `whole` values, and no chunk crosses from one run
+    /// into the next, so the last chunk of each run may be shorter.
     fn par_chunks_within_mut(&mut self, size: usize, whole: usize) -> ChunksMut<'_, T>;
-    /// Each value, which may be written.
+    /// All values, one at a time, which may be written.
     fn par_iter_mut(&mut self) -> Each<'_, T>;
 }
 
@@ -123,8 +123,8 @@ pub(crate) struct ChunksMut<'a, T> {
     slice: PhantomData<&'a mut [T]>,
 }
 
-// SAFETY: what several threads share are the address and two numbers; each part goes to one of them (see `Parts::part`), to which its values
-// may be sent.
+// SAFETY: threads share the address and the numbers. `Parts::part` hands each part to one thread, and `T: Send` says that its values may go
+// there.
 unsafe impl<T: Send> Sync for ChunksMut<'_, T> {}
 
 impl<'a, T: Send> Parts for ChunksMut<'a, T> {
@@ -139,8 +139,8 @@ impl<'a, T: Send> Parts for ChunksMut<'a, T> {
         let (first, inside) = (at / each * self.whole, at % each * self.size);
         let (start, end) = (first + inside, self.length.min(first + self.whole.min(inside + self.size)));
         let length = end - start;
-        // SAFETY: the number is below the count, so the chunk lies in the slice, which is borrowed as long; chunks do not overlap, and no one
-        // else has this one.
+        // SAFETY: the number is below the count, so the chunk lies in the slice, which is borrowed for as long; chunks do not overlap, and no
+        // other call has asked for this one.
         unsafe { std::slice::from_raw_parts_mut(self.first.add(start), length) }
     }
 }
@@ -189,7 +189,7 @@ impl<A: Parts> Parts for Enumerate<A> {
     }
 
     unsafe fn part(&self, at: usize) -> Self::Part {
-        // SAFETY: the number is below the count, which is the inner one's, and no other call asks for the same one.
+        // SAFETY: the number is below the count, which is that of the inner parts, and no other call asks for the same one.
         (at, unsafe { self.0.part(at) })
     }
 }

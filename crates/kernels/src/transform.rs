@@ -1,18 +1,19 @@
-//! Winograd's minimal filtering (Winograd, 1980; Lavin and Gray, 2016): neighbouring outputs with fewer products than the definition takes.
+//! Winograd's minimal filtering (Winograd, 1980; Lavin and Gray, 2016) computes neighbouring outputs with fewer products than the definition.
 //!
-//! Values under the window, and taps, are transformed to points; products are taken point by point, and transformed to outputs. Training
-//! has [`F4`], whose outputs have three taps; inference has [`Points`] and [`Outputs`], for windows of other lengths too.
+//! The values under the window and the taps are transformed to points, multiplied point by point, and the products are transformed to
+//! outputs. Training uses [`F4`], for windows of three taps; inference uses [`Points`] and [`Outputs`], which also serve other lengths.
 
 use crate::simd::Simd;
 
-/// F(4, 3) at the points 0, ±1, ±2 and infinity, with factors up to 8, which cost some bits: along both axes of an image 4×4 outputs of
-/// 3×3 taps with 36 products in place of 144.
+/// F(4, 3) at the points 0, ±1, ±2 and infinity. Along both axes of an image, it computes 4×4 outputs of 3×3 taps with 36 products instead of
+/// 144. Its factors of up to 8 cost some bits of precision.
 ///
+/// # Safety
 /// All functions need the instructions of `S`, and nothing else.
 pub(crate) enum F4 {}
 
 impl F4 {
-    /// What the three taps contribute to each point.
+    /// For each point, the factors of the three taps.
     pub(crate) const TAPS: [[f64; 3]; 6] = [
         [0.25, 0.0, 0.0],
         [-1.0 / 6.0, -1.0 / 6.0, -1.0 / 6.0],
@@ -22,7 +23,7 @@ impl F4 {
         [0.0, 0.0, 1.0],
     ];
 
-    /// Points of neighbouring values.
+    /// Transforms six neighbouring values to points.
     #[inline(always)]
     pub(crate) unsafe fn input<S: Simd>(d: [S::V; 6]) -> [S::V; 6] {
         // SAFETY: the instructions of `S` are there.
@@ -41,7 +42,7 @@ impl F4 {
         }
     }
 
-    /// Outputs of the products at all points.
+    /// Transforms the products at all points to outputs.
     #[inline(always)]
     pub(crate) unsafe fn output<S: Simd>(m: [S::V; 6]) -> [S::V; 4] {
         // SAFETY: the instructions of `S` are there.
@@ -57,7 +58,7 @@ impl F4 {
         }
     }
 
-    /// The transposed of [`F4::output`]: points of the outputs' gradients, from which the taps' gradients follow.
+    /// The transpose of [`F4::output`]: transforms the outputs' gradients to points, from which the taps' gradients follow.
     #[inline(always)]
     pub(crate) unsafe fn slopes<S: Simd>(y: [S::V; 4]) -> [S::V; 6] {
         // SAFETY: the instructions of `S` are there.
@@ -70,26 +71,26 @@ impl F4 {
     }
 }
 
-/// Values of polynomials at points, which is what minimal filtering multiplies (Toom and Cook): the first `IN - 1` points are
-/// numbers, the last is infinity, where a polynomial's value is its leading coefficient.
+/// The transform of values to points. Minimal filtering multiplies polynomials by their values at points (Toom and Cook): the first
+/// `IN - 1` points are numbers, and the last is infinity, where the value of a polynomial is its leading coefficient.
 ///
 /// # Safety
 /// The function needs the instructions of `S`, and nothing else.
 pub(crate) trait Points<const IN: usize> {
-    /// Points of neighbouring values.
+    /// Transforms neighbouring values to points.
     unsafe fn input<S: Simd>(values: [S::V; IN]) -> [S::V; IN];
 }
 
-/// [`Points`] from whose products `OUT` outputs of up to `IN + 1 - OUT` taps follow.
+/// The transform of products at [`Points`] to `OUT` outputs of up to `IN + 1 - OUT` taps.
 ///
 /// # Safety
 /// The function needs the instructions of `S`, and nothing else.
 pub(crate) trait Outputs<const IN: usize, const OUT: usize>: Points<IN> {
-    /// Outputs of the products at all points.
+    /// Transforms the products at all points to outputs.
     unsafe fn output<S: Simd>(products: [S::V; IN]) -> [S::V; OUT];
 }
 
-/// Points of `taps`, of which there may be `most`; zeros follow fewer. `numbers` are the points but infinity.
+/// Transforms `taps` to points. If there are fewer than `most`, the others are zeros. `numbers` are all points except infinity.
 pub(crate) fn points_of_taps(numbers: &[f64], most: usize, taps: &[f64]) -> Vec<f64> {
     let at = |&point: &f64| {
         let value = taps.iter().rev().fold(0.0, |sum, tap| sum * point + tap);
@@ -122,8 +123,8 @@ impl Outputs<1, 1> for One {
 
 /// The points 0, ±11/16, ±11/8 and infinity.
 ///
-/// Near the square roots of a half and of two the factors of values and of outputs are smallest, so that results are nearly as exact as
-/// the definition's, and three times as exact as with ±1 and ±2. Powers up to the third are exact in `f32`.
+/// The factors of values and of outputs are smallest where the points are near the square roots of a half and of two. There, results are
+/// nearly as exact as those of the definition, and three times as exact as with ±1 and ±2. Powers up to the third are exact in `f32`.
 pub(crate) enum Six {}
 
 impl Six {
@@ -142,7 +143,8 @@ impl Points<6> for Six {
         unsafe {
             let factor = |x: f64| S::splat(x as f32);
             let (less_sum, product) = (factor(-NEAR_SQUARE - FAR_SQUARE), factor(NEAR_SQUARE * FAR_SQUARE));
-            // x (x² - NEAR²) (x² - FAR²) without one of its factors, for each point; at infinity all of it.
+            // The coefficients are those of x (x² - NEAR²) (x² - FAR²) without the factor that is zero at the point; at infinity, of the
+            // whole product.
             let ends = |first, middle, last| S::fma(product, first, S::fma(less_sum, middle, last));
             let even = |square: f64| S::fma(factor(-square), d[2], d[4]);
             let odd = |square: f64| S::fma(factor(-square), d[1], d[3]);
@@ -166,7 +168,7 @@ impl<const OUT: usize> Outputs<6, OUT> for Six {
         // SAFETY: the instructions of `S` are there.
         unsafe {
             let factor = |x: f64| S::splat(x as f32);
-            // What each power needs of the two points with it: even ones their sum, odd ones their difference.
+            // Points of opposite sign enter even powers with their sum, and odd powers with their difference.
             let near = [S::add(m[1], m[2]), S::sub(m[1], m[2])];
             let far = [S::add(m[3], m[4]), S::sub(m[3], m[4])];
             let mut outputs = [S::add(S::add(m[0], near[0]), far[0]); OUT];
@@ -181,9 +183,9 @@ impl<const OUT: usize> Outputs<6, OUT> for Six {
     }
 }
 
-/// Transforms a square along both axes: first the values of each column (`|row, column| value`), then the results along each row,
-/// which go to `|row, column, value| store`. The transform and both expressions are put where the macro stands, because closures
-/// of this size are not inlined, and without inlining they lack the instructions of their vectors.
+/// Transforms a square along both axes: first each column of values (`|row, column| value`), then each row of the results, which go to
+/// `|row, column, value| store`. This is a macro because closures of this size are not inlined, and code that is not inlined is not
+/// compiled for the instructions of its vectors.
 macro_rules! square {
     ($S:ty, $from:expr => $to:expr, $along:expr, |$i:ident, $j:ident| $load:expr, |$row:ident, $column:ident, $value:ident| $store:expr) => {
         $crate::transform::rectangle!(
@@ -229,7 +231,7 @@ mod tests {
     use super::*;
     use crate::simd::Portable;
 
-    /// Outputs through the points are those of the definition; the transposed transform has the same products.
+    /// Minimal filtering gives the outputs of the definition, and the transposed transform gives the same scalar products.
     #[test]
     fn minimal_filtering_computes_a_correlation_and_its_gradient() {
         let value = |at: usize| ((at * 37 + 11) % 19) as f32 / 4.0 - 2.0;
@@ -250,7 +252,7 @@ mod tests {
         assert!((forward - backward).abs() < 1e-3 * forward.abs().max(1.0), "{forward} and {backward}");
     }
 
-    /// Outputs through the points are those of the definition, for each number of taps up to the most.
+    /// Minimal filtering gives the outputs of the definition, for each number of taps that the points allow.
     fn check_points<T: Outputs<IN, OUT>, const IN: usize, const OUT: usize>(numbers: &[f64]) {
         let value = |at: usize| ((at * 37 + 11) % 19) as f32 / 4.0 - 2.0;
         let all = [1.5, -0.75, 2.25, 0.5, -1.25];

@@ -17,7 +17,7 @@ pub enum OnnxError {
     /// The file is not a model, or is damaged.
     #[error("it cannot be read as an ONNX model: {reason}")]
     Damaged {
-        /// What is wrong.
+        /// The fault.
         reason: String,
     },
     /// The model is not a classifier of images.
@@ -41,7 +41,7 @@ pub enum OnnxError {
     #[error(transparent)]
     Graph(#[from] GraphError),
     /// A parameter of a layer has no values.
-    #[error("parameter '{}' has no values, or too many or too few", printable(.name))]
+    #[error("parameter '{}' has no values, or a wrong number of values", printable(.name))]
     Parameter {
         /// `LAYER/PARAMETER`.
         name: String,

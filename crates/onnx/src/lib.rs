@@ -5,10 +5,10 @@
 //! in the nodes.
 //!
 //! The crate has its own reader and writer of protocol buffers (about 400 lines), because the nodes of a foreign file are hostile
-//! input and only a few of ONNX's messages are needed: nothing is allocated from a claimed length, weights stay slices of the file
-//! until they are needed and are written without a second copy in memory. A generated parser (`prost` with ONNX's schema) copies
-//! every tensor and knows no limits; `onnx-ir` resolves nodes for an import into Burn and loses their names; `onnx-rs` parses well,
-//! but is young and would still need all of the code here but the smallest part.
+//! input, and only a few of ONNX's messages are needed. No memory is allocated for a length before the bytes have been seen; weights stay
+//! slices of the file until they are needed, and are written without a second copy in memory. A generated parser (`prost` with ONNX's
+//! schema) copies every tensor and has no limits; `onnx-ir` resolves nodes for an import into Burn and loses their names; `onnx-rs` parses
+//! well, but is young and would replace only the smallest part of the code here.
 //!
 //! *Architecture invariant:* weights are `f32` slices with names; there are no tensors of a framework here, and nothing is executed.
 

@@ -1,11 +1,11 @@
 //! The messages of ONNX that this crate reads. Field numbers are those of `onnx.proto3`
-//! (<https://github.com/onnx/onnx/blob/main/onnx/onnx.proto3>); other fields are passed over.
+//! (<https://github.com/onnx/onnx/blob/main/onnx/onnx.proto3>); other fields are skipped.
 
 use crate::tensor::Stored;
 use crate::wire::{Fields, pair};
 
-/// Limits for the numbers of messages, which are far above those of any network: a message of two bytes becomes many times as large
-/// in memory.
+/// Limits for the numbers of messages, far above those of any network. They are needed because a message of two bytes takes many times as
+/// much memory when it is read.
 const MOST_NODES: usize = 1 << 17;
 const MOST_TENSORS: usize = 1 << 17;
 const MOST_NAMES: usize = 1 << 20;
@@ -165,42 +165,42 @@ impl<'a> Node<'a> {
         self.attributes.iter().find(|attribute| attribute.name == name)
     }
 
-    /// A whole number.
+    /// The value of an attribute that is a whole number, or `default` if the node does not have it.
     pub(crate) fn int(&self, name: &str, default: i64) -> i64 {
         self.attribute(name).and_then(|attribute| attribute.int).unwrap_or(default)
     }
 
-    /// A number.
+    /// The value of an attribute that is a floating-point number, or `default` if the node does not have it.
     pub(crate) fn float(&self, name: &str, default: f32) -> f32 {
         self.attribute(name).and_then(|attribute| attribute.float).unwrap_or(default)
     }
 
-    /// A whole number, if the node has it.
+    /// The value of an attribute that is a whole number, if the node has it.
     pub(crate) fn number(&self, name: &str) -> Option<i64> {
         self.attribute(name).and_then(|attribute| attribute.int)
     }
 
-    /// A number, if the node has it.
+    /// The value of an attribute that is a floating-point number, if the node has it.
     pub(crate) fn real(&self, name: &str) -> Option<f32> {
         self.attribute(name).and_then(|attribute| attribute.float)
     }
 
-    /// A list of whole numbers.
+    /// The value of an attribute that is a list of whole numbers, if the node has it.
     pub(crate) fn ints(&self, name: &str) -> Option<&[i64]> {
         self.attribute(name).map(|attribute| attribute.ints.as_slice())
     }
 
-    /// A list of numbers.
+    /// The value of an attribute that is a list of floating-point numbers, if the node has it.
     pub(crate) fn floats(&self, name: &str) -> Option<&[f32]> {
         self.attribute(name).map(|attribute| attribute.floats.as_slice())
     }
 
-    /// A word.
+    /// The value of an attribute that is a text, if the node has it.
     pub(crate) fn text(&self, name: &str) -> Option<&str> {
         self.attribute(name).and_then(|attribute| attribute.text.as_deref())
     }
 
-    /// A tensor.
+    /// The value of an attribute that is a tensor, if the node has it.
     pub(crate) fn tensor(&self, name: &str) -> Option<&Stored<'a>> {
         self.attribute(name).and_then(|attribute| attribute.tensor.as_ref())
     }

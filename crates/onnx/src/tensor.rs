@@ -70,8 +70,8 @@ impl<'a> Stored<'a> {
         self.dims.iter().map(side).collect()
     }
 
-    /// Reads the numbers; `folder` holds the files with external numbers. Every length is checked against the bytes that are there
-    /// before anything is allocated.
+    /// Reads the numbers; `folder` holds the files with external numbers. Each length is compared with the existing bytes before memory is
+    /// allocated.
     pub(crate) fn read(&self, folder: &Path) -> Result<Constant, String> {
         let fail = |reason: String| format!("tensor '{}': {reason}", printable(&self.name));
         let shape = self.shape().map_err(fail)?;
@@ -95,7 +95,7 @@ impl<'a> Stored<'a> {
             1 => has(self.floats.len()).map(|()| Numbers::Floats(self.floats.clone())),
             11 => has(self.doubles.len())
                 .map(|()| Numbers::Floats(self.doubles.iter().map(|&value| value as f32).collect())),
-            // Half precision is stored as the bits of whole numbers.
+            // Numbers in half precision are stored as whole numbers with the same bits.
             10 => has(self.ints.len()).map(|()| {
                 Numbers::Floats(self.ints.iter().map(|&bits| half::f16::from_bits(bits as u16).to_f32()).collect())
             }),
@@ -124,7 +124,7 @@ impl<'a> Stored<'a> {
         }
         let path = folder.join(location);
         let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
-        // A link may lead out of the folder.
+        // A symbolic link may lead out of the folder.
         match (path.canonicalize(), folder.canonicalize()) {
             (Ok(path), Ok(folder)) if path.starts_with(&folder) && path.is_file() => {}
             _ => return Err(outside()),
@@ -135,7 +135,10 @@ impl<'a> Stored<'a> {
         let offset = number("offset")?.unwrap_or(0);
         let there = file.metadata().map_err(say)?.len().saturating_sub(offset);
         if number("length")?.is_some_and(|claimed| claimed != length) || there < length {
-            return Err(format!("its numbers need {length} bytes in '{}', which has others", printable(location)));
+            return Err(format!(
+                "its numbers need {length} bytes in '{}', which has another length",
+                printable(location)
+            ));
         }
         file.seek(SeekFrom::Start(offset)).map_err(say)?;
         let mut bytes = Vec::new();

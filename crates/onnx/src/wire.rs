@@ -17,7 +17,7 @@ impl<'a> Value<'a> {
     pub(crate) fn bytes(self) -> Result<&'a [u8], String> {
         match self {
             Self::Bytes(bytes) => Ok(bytes),
-            _ => Err("a field has a number where text or a message belongs".to_owned()),
+            _ => Err("a field has a number instead of text or a message".to_owned()),
         }
     }
 
@@ -29,18 +29,18 @@ impl<'a> Value<'a> {
     pub(crate) fn int(self) -> Result<i64, String> {
         match self {
             Self::Varint(value) => Ok(value as i64),
-            _ => Err("a field has something else where a whole number belongs".to_owned()),
+            _ => Err("a field has another kind of value than a whole number".to_owned()),
         }
     }
 
     pub(crate) fn float(self) -> Result<f32, String> {
         match self {
             Self::Fixed32(bytes) => Ok(f32::from_le_bytes(bytes)),
-            _ => Err("a field has something else where a number belongs".to_owned()),
+            _ => Err("a field has another kind of value than a floating-point number".to_owned()),
         }
     }
 
-    /// Adds the whole numbers of a repeated field, which are packed or not.
+    /// Adds the whole numbers of a repeated field, which may be packed.
     pub(crate) fn ints(self, into: &mut Vec<i64>) -> Result<(), String> {
         match self {
             Self::Bytes(mut bytes) => {
@@ -53,13 +53,13 @@ impl<'a> Value<'a> {
         Ok(())
     }
 
-    /// Adds the numbers of `N` bytes of a repeated field, which are packed or not.
+    /// Adds the numbers of a repeated field, with `N` bytes each, which may be packed.
     fn fixed<const N: usize>(self, into: &mut Vec<[u8; N]>) -> Result<(), String> {
         let one: &[u8] = match &self {
             Self::Bytes(bytes) => bytes,
             Self::Fixed32(bytes) if N == 4 => bytes,
             Self::Fixed64(bytes) if N == 8 => bytes,
-            _ => return Err("a field has something else where numbers belong".to_owned()),
+            _ => return Err("a field has another kind of value than a list of numbers".to_owned()),
         };
         let (numbers, rest) = one.as_chunks::<N>();
         into.extend_from_slice(numbers);
@@ -143,7 +143,7 @@ fn array<const N: usize>(bytes: &mut &[u8]) -> Result<[u8; N], String> {
     Ok(*first)
 }
 
-/// A whole number in groups of seven bits, the lowest first.
+/// Reads a whole number, which is stored in groups of seven bits, the lowest first.
 fn varint(bytes: &mut &[u8]) -> Result<u64, String> {
     let mut value = 0_u64;
     for shift in (0..64).step_by(7) {
@@ -169,7 +169,7 @@ enum Part<'a> {
     Numbers(&'a [f32], Number),
 }
 
-/// How numbers are stored.
+/// The number format in which numbers are stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Number {
     F32,
@@ -248,7 +248,7 @@ impl<'a> Message<'a> {
         self.bytes(field, text.as_bytes())
     }
 
-    /// Numbers as raw bytes, which are converted when the file is written.
+    /// Adds numbers as raw bytes, which are converted when the file is written.
     pub(crate) fn numbers(mut self, field: u64, values: &'a [f32], number: Number) -> Self {
         self.key(field, 2);
         let length = values.len() * number.size();

@@ -87,7 +87,7 @@ pub enum Mismatch {
         fix: &'static str,
     },
     /// There are fewer than two classes.
-    #[error("{classes} class(es) found, but a classifier needs at least 2: add images of another class")]
+    #[error("found {classes} class(es), but a classifier needs at least 2: add images of another class")]
     Classes {
         /// Number of classes.
         classes: usize,
@@ -95,8 +95,8 @@ pub enum Mismatch {
 }
 
 impl Loss {
-    /// Checks that this loss goes with a head that has `units` outputs with `activation`, for `classes` classes, of which an image has as
-    /// many as `task` says.
+    /// Checks that this loss goes with a head that has `units` outputs with `activation`, for `classes` classes. `task` says how many of them an
+    /// image may have.
     ///
     /// # Errors
     /// The first mismatch, with the change that fixes it.
@@ -127,7 +127,7 @@ impl Loss {
         }
     }
 
-    /// The activation whose outputs this loss takes: linear for logits, otherwise what makes probabilities.
+    /// The activation whose outputs this loss takes: linear for logits, and otherwise sigmoid or softmax.
     pub fn natural_activation(&self) -> Activation {
         match (self.from_logits(), self) {
             (true, _) => Activation::Linear,
@@ -182,7 +182,7 @@ mod tests {
                 Sigmoid,
                 1,
                 1,
-                "1 class(es) found, but a classifier needs at least 2: add images of another class",
+                "found 1 class(es), but a classifier needs at least 2: add images of another class",
             ),
             (
                 sparse,
@@ -190,7 +190,7 @@ mod tests {
                 Linear,
                 0,
                 0,
-                "0 class(es) found, but a classifier needs at least 2: add images of another class",
+                "found 0 class(es), but a classifier needs at least 2: add images of another class",
             ),
         ];
         for &(name, from_logits, activation, units, classes, fix) in table {

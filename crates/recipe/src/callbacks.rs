@@ -5,16 +5,16 @@ use crate::{Metric, Mode};
 /// The callbacks of a phase.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Callbacks {
-    /// Ends the phase when the monitored figure no longer improves.
+    /// Ends the phase when the monitored metric no longer improves.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub early_stopping: Option<EarlyStopping>,
-    /// Reduces the learning rate when the monitored figure no longer improves.
+    /// Reduces the learning rate when the monitored metric no longer improves.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reduce_lr_on_plateau: Option<ReduceOnPlateau>,
 }
 
 impl Callbacks {
-    /// The monitored figures.
+    /// The monitored metrics.
     pub fn monitors(&self) -> impl Iterator<Item = Metric> {
         let early = self.early_stopping.map(|early| early.monitor);
         early.into_iter().chain(self.reduce_lr_on_plateau.map(|plateau| plateau.monitor))
@@ -29,7 +29,7 @@ impl Callbacks {
 /// Options of Keras's `EarlyStopping`, with its defaults.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct EarlyStopping {
-    /// The monitored figure.
+    /// The monitored metric.
     pub monitor: Metric,
     /// Whether larger or smaller values are better.
     pub mode: Mode,
@@ -37,12 +37,12 @@ pub struct EarlyStopping {
     pub patience: usize,
     /// The smallest change that counts as an improvement.
     pub min_delta: f64,
-    /// If given, patience begins anew only if the figure is also better than this value.
+    /// If given, patience begins again only if the metric is also better than this value.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub baseline: Option<f64>,
     /// Whether the phase ends with the weights of its best epoch, in whatever way it ends.
     pub restore_best_weights: bool,
-    /// First epoch of the phase, counted from 0, that the callback looks at.
+    /// The first epoch of the phase, counted from 0, that the callback takes into account.
     pub start_from_epoch: usize,
 }
 
@@ -63,7 +63,7 @@ impl Default for EarlyStopping {
 /// Options of Keras's `ReduceLROnPlateau`, with its defaults.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct ReduceOnPlateau {
-    /// The monitored figure.
+    /// The monitored metric.
     pub monitor: Metric,
     /// Whether larger or smaller values are better.
     pub mode: Mode,

@@ -5,14 +5,16 @@ use serde::{Deserialize, Serialize};
 ///
 /// `alpha * loss(label) + (1 - alpha) * temperature^2 * KL(teacher, student)`,
 ///
-/// where the divergence is that of the probabilities that both give after their logits were divided by the temperature. The square keeps
-/// the size of the gradients when the temperature changes. Names and defaults are those of Keras's example (`knowledge_distillation.py`).
+/// where `KL` is the Kullback-Leibler divergence of the probabilities of both networks after their logits are divided by the temperature. The
+/// square of the temperature keeps the size of the gradients when the temperature changes. Names and defaults are those of Keras's example
+/// (`knowledge_distillation.py`).
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Distillation {
-    /// What logits are divided by, above 0. At a higher temperature, more of what the teacher says of the less probable classes counts.
+    /// The number above 0 by which logits are divided. The higher it is, the more the teacher's probabilities of the less probable classes
+    /// count.
     pub temperature: f64,
-    /// Weight of the loss by the labels, from 0 to 1; the teacher's answers have the rest.
+    /// Weight of the loss by the labels, from 0 to 1; that of the divergence is `1 - alpha`.
     pub alpha: f64,
 }
 

@@ -1,19 +1,19 @@
-//! How a network is trained, as values: the loss, the optimiser, the schedule of its learning rate, callbacks, and what is
-//! watched.
+//! How a network is trained, as values: the loss, the optimiser, the schedule of its learning rate, callbacks, and monitored
+//! metrics.
 //!
 //! - [`Loss`]: a cross-entropy, and whether a head's output fits it;
-//! - [`Distillation`]: how much of a loss is that of a teacher's answers;
+//! - [`Distillation`]: the weight of a teacher's answers in the loss;
 //! - [`Task`]: one class per image, or any number of them;
 //! - [`OptimizerConfig`]: an optimiser with its options;
-//! - [`Schedule`]: how the learning rate moves from step to step;
-//! - [`Callbacks`]: what watches a phase and steps in;
-//! - [`Metric`], [`Mode`]: a figure of an epoch, and which direction is better;
-//! - [`BatchNorm`], [`FeaturePrecision`]: what happens to running statistics, and the number type of stored features.
+//! - [`Schedule`]: the learning rate of each step;
+//! - [`Callbacks`]: early stopping, and reduction of the learning rate on a plateau;
+//! - [`Metric`], [`Mode`]: a metric of an epoch, and which direction is better;
+//! - [`BatchNorm`], [`FeaturePrecision`]: the treatment of running statistics, and the number format of stored features.
 //!
-//! Each type knows its defaults, which are Keras's (one-cycle: PyTorch's), and how it is written in JSON and TOML.
+//! The defaults of each type are Keras's (those of one-cycle, PyTorch's), and each type says how it is written in JSON and TOML.
 //!
-//! *Architecture invariant:* nothing is computed on tensors here, and there is no Burn: whoever reads an experiment, or shows
-//! one, compiles in seconds. A default stands on its type and nowhere else.
+//! *Architecture invariant:* nothing is computed on tensors here, and there is no Burn, so that code that reads or shows an experiment
+//! compiles in seconds. A default is defined on its type and nowhere else.
 
 mod agreement;
 mod callbacks;

@@ -29,7 +29,7 @@ pub enum Loss {
         #[serde(default)]
         from_logits: bool,
     },
-    /// [`Loss::BinaryCrossentropy`] in which images that are predicted well count less (Lin et al. 2017, "Focal Loss").
+    /// [`Loss::BinaryCrossentropy`] in which well-predicted images have less weight (Lin et al. 2017, "Focal Loss").
     BinaryFocalCrossentropy {
         /// Whether outputs are logits, not probabilities.
         #[serde(default)]
@@ -37,17 +37,17 @@ pub enum Loss {
         /// Share by which labels are moved towards one half.
         #[serde(default)]
         label_smoothing: f64,
-        /// Power of the distance between the label's probability and 1 that multiplies the loss; at least 0.
+        /// Exponent of `1 - p` by which the loss is multiplied, where `p` is the probability of the label; at least 0.
         #[serde(default = "Focus::default_gamma")]
         gamma: f64,
-        /// Weight of class 1, from 0 to 1; class 0 has the rest.
+        /// Weight of class 1, from 0 to 1; that of class 0 is `1 - alpha`.
         #[serde(default = "Focus::default_alpha")]
         alpha: f64,
         /// Whether `alpha` is used.
         #[serde(default)]
         apply_class_balancing: bool,
     },
-    /// [`Loss::CategoricalCrossentropy`] in which images that are predicted well count less.
+    /// [`Loss::CategoricalCrossentropy`] in which well-predicted images have less weight.
     CategoricalFocalCrossentropy {
         /// Whether outputs are logits, not probabilities.
         #[serde(default)]
@@ -55,7 +55,7 @@ pub enum Loss {
         /// Share by which labels are moved towards the uniform distribution.
         #[serde(default)]
         label_smoothing: f64,
-        /// Power of the distance between the label's probability and 1 that multiplies the loss; at least 0.
+        /// Exponent of `1 - p` by which the loss is multiplied, where `p` is the probability of the label; at least 0.
         #[serde(default = "Focus::default_gamma")]
         gamma: f64,
         /// Factor of the loss.
@@ -67,9 +67,9 @@ pub enum Loss {
 /// The options of the focal losses, with Keras's defaults.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Focus {
-    /// Power of the distance between the label's probability and 1.
+    /// Exponent of `1 - p`, where `p` is the probability of the label.
     pub gamma: f64,
-    /// Weight of class 1, or factor of the loss.
+    /// Weight of class 1 in the binary loss; factor of the categorical loss.
     pub alpha: f64,
     /// Whether the binary loss uses `alpha`.
     pub apply_class_balancing: bool,
@@ -91,7 +91,7 @@ impl Default for Focus {
     }
 }
 
-/// Which of the losses, without options.
+/// The name of a loss, without options.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LossName {
@@ -101,14 +101,14 @@ pub enum LossName {
     CategoricalCrossentropy,
     /// One unit per class, labels as indices.
     SparseCategoricalCrossentropy,
-    /// Two classes, one unit, with less weight on what is predicted well.
+    /// Two classes and one unit, with less weight on well-predicted images.
     BinaryFocalCrossentropy,
-    /// One unit per class, with less weight on what is predicted well.
+    /// One unit per class, with less weight on well-predicted images.
     CategoricalFocalCrossentropy,
 }
 
 impl LossName {
-    /// All of them.
+    /// All losses.
     pub const ALL: [Self; 5] = [
         Self::BinaryCrossentropy,
         Self::CategoricalCrossentropy,
@@ -133,7 +133,7 @@ impl LossName {
         matches!(self, Self::BinaryFocalCrossentropy | Self::CategoricalFocalCrossentropy)
     }
 
-    /// The loss with these options, a focal one with Keras's [`Focus`]. The sparse one knows no label smoothing.
+    /// The loss with these options; a focal loss has Keras's [`Focus`]. The sparse loss ignores label smoothing.
     pub fn with(self, from_logits: bool, label_smoothing: f64) -> Loss {
         self.focused(from_logits, label_smoothing, Focus::default())
     }
@@ -156,7 +156,7 @@ impl LossName {
 }
 
 impl Loss {
-    /// Which it is.
+    /// Its name without options.
     pub fn kind(&self) -> LossName {
         match self {
             Self::BinaryCrossentropy { .. } => LossName::BinaryCrossentropy,
@@ -177,7 +177,7 @@ impl Loss {
         matches!(self, Self::BinaryCrossentropy { .. } | Self::BinaryFocalCrossentropy { .. })
     }
 
-    /// The options that a focal loss has; `None` for the others.
+    /// The options of a focal loss; `None` for other losses.
     pub fn focus(&self) -> Option<Focus> {
         match *self {
             Self::BinaryFocalCrossentropy { gamma, alpha, apply_class_balancing, .. } => {

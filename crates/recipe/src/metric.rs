@@ -1,6 +1,6 @@
 use serde::{Deserialize, Serialize};
 
-/// A figure of an epoch that checkpoints and callbacks can monitor.
+/// A metric of an epoch that checkpoints and callbacks can monitor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Metric {
@@ -25,7 +25,7 @@ impl Metric {
         }
     }
 
-    /// Whether the figure needs validation images.
+    /// Whether the metric needs validation images.
     pub fn needs_validation(self) -> bool {
         matches!(self, Self::ValLoss | Self::ValAccuracy)
     }
@@ -35,7 +35,7 @@ impl Metric {
         self.larger_is_better(mode) != self.larger_is_better(Mode::Auto)
     }
 
-    /// Whether larger or smaller values are better.
+    /// Whether larger values are better.
     pub fn larger_is_better(self, mode: Mode) -> bool {
         match mode {
             Mode::Max => true,
@@ -44,8 +44,8 @@ impl Metric {
         }
     }
 
-    /// Whether `value` is better than `reference` by more than `min_delta`, as in Keras. Every value is better than
-    /// none.
+    /// Whether `value` is better than `reference` by more than `min_delta`, as in Keras. Without a reference, every value is an
+    /// improvement.
     pub fn improves(self, mode: Mode, min_delta: f64, value: f64, reference: Option<f64>) -> bool {
         let Some(reference) = reference else { return true };
         if self.larger_is_better(mode) { value - min_delta > reference } else { value + min_delta < reference }

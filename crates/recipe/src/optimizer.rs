@@ -3,25 +3,25 @@ use serde::{Deserialize, Serialize};
 /// An optimiser as an experiment names it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct OptimizerConfig {
-    /// How a gradient becomes a step.
+    /// The rule that turns a gradient into a step.
     #[serde(flatten)]
     pub rule: Rule,
-    /// How gradients are kept from growing.
+    /// The limit of gradients, if there is one.
     #[serde(flatten)]
     pub clip: Option<Clip>,
-    /// Share of each weight that a step takes off, times the learning rate; `None`: [`Rule::weight_decay`].
+    /// A step subtracts this share of each weight, times the learning rate; `None` means [`Rule::weight_decay`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weight_decay: Option<f64>,
-    /// Parameters whose name (`LAYER/PARAMETER`) contains one of these do not decay; `*` stands for any text. As in Keras,
-    /// every parameter decays where nothing is said; `["bias", "gamma", "beta"]` is what timm and others leave out.
+    /// Parameters whose name (`LAYER/PARAMETER`) contains one of these patterns do not decay; `*` stands for any text. As in Keras,
+    /// all parameters decay by default; timm and others exclude `["bias", "gamma", "beta"]`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub exclude_from_weight_decay: Vec<String>,
-    /// If given, a moving average of the weights is kept with this momentum. Epochs are judged and kept by the average,
-    /// which takes the place of the weights at the end of the phase.
+    /// If given, an exponential moving average of the weights is computed with this momentum. Epochs are validated and saved with the average,
+    /// which replaces the weights at the end of the phase.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ema_momentum: Option<f64>,
-    /// Number of batches whose gradients one step takes together, at least 1: the mean over all of their images. The last step of an
-    /// epoch takes those that are left.
+    /// Number of batches whose gradients are combined in one step (the mean over all of their images), at least 1. The last step of an
+    /// epoch takes the remaining batches.
     #[serde(default = "one", skip_serializing_if = "is_one")]
     pub gradient_accumulation_steps: usize,
 }
@@ -55,12 +55,12 @@ impl From<Rule> for OptimizerConfig {
 }
 
 impl OptimizerConfig {
-    /// Adam with this learning rate and Keras's defaults for the rest.
+    /// Adam with this learning rate, and Keras's defaults for all other options.
     pub fn adam(learning_rate: f64) -> Self {
         Rule::Adam(Adam { learning_rate, ..Adam::default() }).into()
     }
 
-    /// Share of each weight that a step takes off, times the learning rate.
+    /// The share of each weight that a step subtracts, times the learning rate.
     pub fn weight_decay(&self) -> f64 {
         self.weight_decay.or(self.rule.weight_decay()).unwrap_or(0.0)
     }
@@ -76,7 +76,7 @@ pub enum Rule {
     AdamW(Adam),
     /// Gradient descent with momentum.
     Sgd(Sgd),
-    /// Steps divided by the root of a running mean of squared gradients.
+    /// RMSprop, whose steps are divided by the root of a running mean of squared gradients.
     RmsProp(RmsProp),
 }
 
@@ -108,7 +108,7 @@ impl Rule {
         }
     }
 
-    /// The weight decay that comes with the rule: Keras's 0.004 for AdamW, none for the others.
+    /// The rule's default of the weight decay: Keras's 0.004 for AdamW, and none for the other rules.
     pub fn weight_decay(&self) -> Option<f64> {
         matches!(self, Self::AdamW(_)).then_some(4e-3)
     }
@@ -124,7 +124,7 @@ pub struct Adam {
     pub beta_1: f64,
     /// Decay of the second moment, the running mean of squared gradients.
     pub beta_2: f64,
-    /// Added to the root of the second moment.
+    /// Number that is added to the root of the second moment.
     pub epsilon: f64,
 }
 
@@ -142,7 +142,7 @@ pub struct Sgd {
     pub learning_rate: f64,
     /// Share of the last step that is added to this one.
     pub momentum: f64,
-    /// Whether the gradient is taken at the place that momentum leads to (Nesterov).
+    /// Whether to use Nesterov's momentum, which takes the gradient at the point after the momentum's step.
     pub nesterov: bool,
 }
 
@@ -162,7 +162,7 @@ pub struct RmsProp {
     pub rho: f64,
     /// Share of the last step that is added to this one.
     pub momentum: f64,
-    /// Added to the running mean of squared gradients, under the root.
+    /// Number that is added to the running mean of squared gradients, under the root.
     pub epsilon: f64,
     /// Whether steps are divided by the root of the gradients' variance instead of their mean square.
     pub centered: bool,
@@ -174,7 +174,7 @@ impl Default for RmsProp {
     }
 }
 
-/// How gradients are kept from growing; one of Keras's three keys.
+/// The limit of gradients, as one of Keras's three keys.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub enum Clip {
     /// The gradient of each parameter is scaled down to a norm of at most this.
@@ -183,13 +183,13 @@ pub enum Clip {
     /// All gradients are scaled down together, to a norm of at most this over all of them.
     #[serde(rename = "global_clipnorm")]
     GlobalNorm(f64),
-    /// Each value of a gradient is kept within this of 0.
+    /// Each value of a gradient is clipped to an absolute value of at most this.
     #[serde(rename = "clipvalue")]
     Value(f64),
 }
 
 impl Clip {
-    /// Key in an experiment.
+    /// Its key in an experiment.
     pub fn name(self) -> &'static str {
         match self {
             Self::Norm(_) => "clipnorm",

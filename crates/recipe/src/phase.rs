@@ -1,19 +1,19 @@
 use serde::{Deserialize, Serialize};
 
-/// Treatment of the running statistics in a batch normalisation that trains. A frozen one always uses them unchanged.
+/// Treatment of the running statistics in a batch normalisation that trains. A frozen layer always uses them unchanged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum BatchNorm {
-    /// Uses them unchanged, while gamma and beta train, as in Keras's `base_model(x, training=False)`.
+    /// The layer uses them unchanged, while gamma and beta train, as in Keras's `base_model(x, training=False)`.
     #[default]
     Frozen,
-    /// Normalises by the statistics of the batch and updates the running ones, as training from scratch needs.
+    /// The layer normalises by the statistics of the batch and updates the running statistics, as training from scratch needs.
     Update,
 }
 
-/// Stochastic weight averaging (Izmailov et al. 2018): from an epoch of its phase on, each epoch is judged and kept by the mean of the
-/// weights at the ends of all epochs since then. Training itself goes on with the last weights; the mean takes their place at the end
-/// of the phase. Running statistics that training updates are computed anew for the mean.
+/// Stochastic weight averaging (Izmailov et al. 2018): from `start_epoch` on, each epoch is validated and saved with the mean of the
+/// weights at the ends of all epochs since then. Training itself goes on with the last weights; the mean replaces them at the end
+/// of the phase. Running statistics that training updates are computed again for the mean.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Swa {
@@ -29,16 +29,16 @@ impl Swa {
     }
 }
 
-/// Number type of stored features.
+/// Number format of stored features.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum FeaturePrecision {
     /// 32 bits. Training with the cache equals training without it, bit for bit.
     #[default]
     F32,
-    /// IEEE half precision, with half the size and three to four digits.
+    /// IEEE half precision: half the size, three to four digits.
     F16,
-    /// The upper half of 32 bits, with half the size, two to three digits and the same range.
+    /// bf16, the upper half of an `f32`: half the size, two to three digits, the same range.
     BF16,
 }
 

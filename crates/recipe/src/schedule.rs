@@ -1,6 +1,6 @@
 //! Schedules of the learning rate.
 //!
-//! A schedule is plain data and a function of the step, so a resumed run needs only the step. The curves are Keras's
+//! A schedule is plain data, and the learning rate is a function of the step, so a resumed run needs only the step. The curves are Keras's
 //! (`keras/src/optimizers/schedules`); one-cycle is PyTorch's `OneCycleLR`. The learning rate of the optimiser is Keras's
 //! `initial_learning_rate` (with a warm-up, `warmup_target`) and PyTorch's `max_lr`.
 
@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 pub struct StepSize {
     /// Learning rate, before a layer's own multiplier.
     pub learning_rate: f64,
-    /// In place of the rule's own: Adam's `beta_1`, the others' `momentum`.
+    /// The momentum that replaces the rule's own (Adam's `beta_1`, or `momentum` of the other rules); `None` if it does not change.
     pub momentum: Option<f64>,
 }
 
@@ -39,7 +39,7 @@ impl Length {
     }
 }
 
-/// Length of the phase over which a schedule is stretched.
+/// Length of the phase in which a schedule runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StepCount {
     /// Steps per epoch.
@@ -48,7 +48,7 @@ pub struct StepCount {
     pub total: u64,
 }
 
-/// A curve with its warm-up.
+/// A curve of learning rates with an optional warm-up.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Schedule {
     /// The curve after the warm-up.
@@ -77,7 +77,7 @@ pub enum Curve {
         /// Length of the descent; `None` means the rest of the phase.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         decay: Option<Length>,
-        /// Share of the learning rate that is left at the end.
+        /// The share of the learning rate that remains at the end.
         #[serde(default)]
         alpha: f64,
     },
@@ -92,7 +92,8 @@ pub enum Curve {
         #[serde(default)]
         staircase: bool,
     },
-    /// Keras's `PiecewiseConstantDecay`: the optimiser's learning rate up to the first boundary, then the first value, and so on.
+    /// Keras's `PiecewiseConstantDecay`: the optimiser's learning rate up to the first boundary, then the first value up to the second boundary,
+    /// and so on.
     Piecewise {
         /// Boundaries in rising order. The step at a boundary still belongs to the part before it.
         boundaries: Vec<Length>,
@@ -160,7 +161,7 @@ impl Default for Schedule {
 impl Curve {
     /// [`Curve::Cosine`] with Keras's defaults, over the whole phase.
     pub const COSINE: Self = Self::Cosine { decay: None, alpha: 0.0 };
-    /// [`Curve::Exponential`] that takes off a tenth per epoch.
+    /// [`Curve::Exponential`] with a factor of 0.9 per epoch.
     pub const EXPONENTIAL: Self = Self::Exponential { rate: 0.9, every: None, staircase: false };
     /// [`Curve::Piecewise`] without a boundary.
     pub const PIECEWISE: Self = Self::Piecewise { boundaries: Vec::new(), values: Vec::new() };
@@ -233,7 +234,7 @@ impl OneCycle {
         let at = stretches.iter().position(|(end, ..)| step <= *end).unwrap_or(stretches.len() - 1);
         let begin = if at == 0 { 0.0 } else { stretches[at - 1].0 };
         let (end, rate, momentum) = stretches[at];
-        // A part without steps is over at once.
+        // A part without steps has already reached its end.
         let part = if end > begin { ((step - begin) / (end - begin)).min(1.0) } else { 1.0 };
         let between = |(from, to): (f64, f64)| match self.anneal {
             Anneal::Cos => to + (from - to) / 2.0 * (1.0 + (PI * part).cos()),

@@ -155,84 +155,11 @@ pub(crate) fn layer(inputs: &[&Tensor], context: &mut Context<'_>) -> (Tensor, B
             let (y, back) = largest(x, &Slide::whole(x), context);
             reshape_after(y, back, *keepdims)
         }
-        // The inputs' channels one after the other.
-        Operator::Concatenate {} => {
-            let widths: Vec<usize> = inputs.iter().map(|x| x.channels()).collect();
-            let rows = x.values.len() / x.channels();
-            let row = |at: usize| inputs.iter().flat_map(move |x| &x.values[at * x.channels()..][..x.channels()]);
-            let mut shape = x.shape.clone();
-            *shape.last_mut().expect("at least one axis") = widths.iter().sum();
-            let y = Tensor::new(x.batch, &shape, (0..rows).flat_map(row).copied().collect());
-            let shapes: Vec<Vec<usize>> = inputs.iter().map(|x| x.shape.clone()).collect();
-            let back = move |dy: &Tensor| {
-                let part = |(place, shape): (usize, &Vec<usize>)| {
-                    let first: usize = widths[..place].iter().sum();
-                    let rows = dy.values.chunks_exact(dy.channels());
-                    let values = rows.flat_map(|row| &row[first..][..widths[place]]).copied().collect();
-                    Tensor::new(dy.batch, shape, values)
-                };
-                (shapes.iter().enumerate().map(part).collect(), Vec::new())
-            };
-            (y, Backward::new(back))
-        }
+        Operator::Concatenate {} => concatenate(inputs),
         // y[c] = x[indices[c]]
-        Operator::Take { indices } => {
-            let (old, indices) = (x.shape.clone(), indices.clone());
-            let rows = x.values.chunks_exact(x.channels());
-            let mut shape = old.clone();
-            *shape.last_mut().expect("at least one axis") = indices.len();
-            let values = rows.flat_map(|row| indices.iter().map(|&index| row[index])).collect();
-            let y = Tensor::new(x.batch, &shape, values);
-            let back = move |dy: &Tensor| {
-                let mut dx = Tensor::zeros(dy.batch, &old);
-                let channels = dx.channels();
-                for (dx, dy) in dx.values.chunks_exact_mut(channels).zip(dy.values.chunks_exact(indices.len())) {
-                    indices.iter().zip(dy).for_each(|(&index, dy)| dx[index] += dy);
-                }
-                dx
-            };
-            (y, Backward::one(back))
-        }
-        // A sum, in which a side of length 1 is repeated.
-        Operator::Add {} => {
-            let shape = joined(inputs);
-            let shapes: Vec<Tensor> = inputs.iter().map(|x| Tensor::zeros(x.batch, &x.shape)).collect();
-            let mut y = Tensor::zeros(x.batch, &shape);
-            for (at, y) in y.values.iter_mut().enumerate() {
-                *y = inputs.iter().map(|x| x.values[repeated(&shape, x, at)]).sum();
-            }
-            let back = move |dy: &Tensor| {
-                let slope = |x: &Tensor| {
-                    let mut dx = x.clone();
-                    dy.values.iter().enumerate().for_each(|(at, dy)| dx.values[repeated(&shape, x, at)] += dy);
-                    dx
-                };
-                (shapes.iter().map(slope).collect(), Vec::new())
-            };
-            (y, Backward::new(back))
-        }
-        // A product, in which a side of length 1 is repeated.
-        Operator::Multiply {} => {
-            let shape = joined(inputs);
-            let inputs: Vec<Tensor> = inputs.iter().map(|&x| x.clone()).collect();
-            let mut y = Tensor::zeros(x.batch, &shape);
-            for (at, y) in y.values.iter_mut().enumerate() {
-                *y = inputs.iter().map(|x| x.values[repeated(&shape, x, at)]).product();
-            }
-            let back = move |dy: &Tensor| {
-                let slope = |place: usize| {
-                    let mut dx = Tensor::zeros(dy.batch, &inputs[place].shape);
-                    for (at, dy) in dy.values.iter().enumerate() {
-                        let others = inputs.iter().enumerate().filter(|(other, _)| *other != place);
-                        let product: f64 = others.map(|(_, x)| x.values[repeated(&shape, x, at)]).product();
-                        dx.values[repeated(&shape, &inputs[place], at)] += dy * product;
-                    }
-                    dx
-                };
-                ((0..inputs.len()).map(slope).collect(), Vec::new())
-            };
-            (y, Backward::new(back))
-        }
+        Operator::Take { indices } => take(x, indices),
+        Operator::Add {} => sum(inputs),
+        Operator::Multiply {} => product(inputs),
         // In training, a value is 0 with probability `rate`, else it is divided by 1 - rate.
         Operator::Dropout { rate, per_sample } => {
             if !context.drops || *rate == 0.0 {
@@ -244,6 +171,89 @@ pub(crate) fn layer(inputs: &[&Tensor], context: &mut Context<'_>) -> (Tensor, B
         Operator::Flatten {} => shaped(x, &[x.count()]),
         Operator::Reshape { target_shape } => shaped(x, target_shape),
     }
+}
+
+/// The inputs' channels one after the other.
+fn concatenate(inputs: &[&Tensor]) -> (Tensor, Backward) {
+    let x = inputs[0];
+    let widths: Vec<usize> = inputs.iter().map(|x| x.channels()).collect();
+    let rows = x.values.len() / x.channels();
+    let row = |at: usize| inputs.iter().flat_map(move |x| &x.values[at * x.channels()..][..x.channels()]);
+    let mut shape = x.shape.clone();
+    *shape.last_mut().expect("at least one axis") = widths.iter().sum();
+    let y = Tensor::new(x.batch, &shape, (0..rows).flat_map(row).copied().collect());
+    let shapes: Vec<Vec<usize>> = inputs.iter().map(|x| x.shape.clone()).collect();
+    let back = move |dy: &Tensor| {
+        let part = |(place, shape): (usize, &Vec<usize>)| {
+            let first: usize = widths[..place].iter().sum();
+            let rows = dy.values.chunks_exact(dy.channels());
+            let values = rows.flat_map(|row| &row[first..][..widths[place]]).copied().collect();
+            Tensor::new(dy.batch, shape, values)
+        };
+        (shapes.iter().enumerate().map(part).collect(), Vec::new())
+    };
+    (y, Backward::new(back))
+}
+
+/// The channels at `indices`, in that order.
+fn take(x: &Tensor, indices: &[usize]) -> (Tensor, Backward) {
+    let (old, indices) = (x.shape.clone(), indices.to_vec());
+    let rows = x.values.chunks_exact(x.channels());
+    let mut shape = old.clone();
+    *shape.last_mut().expect("at least one axis") = indices.len();
+    let values = rows.flat_map(|row| indices.iter().map(|&index| row[index])).collect();
+    let y = Tensor::new(x.batch, &shape, values);
+    let back = move |dy: &Tensor| {
+        let mut dx = Tensor::zeros(dy.batch, &old);
+        let channels = dx.channels();
+        for (dx, dy) in dx.values.chunks_exact_mut(channels).zip(dy.values.chunks_exact(indices.len())) {
+            indices.iter().zip(dy).for_each(|(&index, dy)| dx[index] += dy);
+        }
+        dx
+    };
+    (y, Backward::one(back))
+}
+
+/// A sum, in which a side of length 1 is repeated.
+fn sum(inputs: &[&Tensor]) -> (Tensor, Backward) {
+    let shape = joined(inputs);
+    let shapes: Vec<Tensor> = inputs.iter().map(|x| Tensor::zeros(x.batch, &x.shape)).collect();
+    let mut y = Tensor::zeros(inputs[0].batch, &shape);
+    for (at, y) in y.values.iter_mut().enumerate() {
+        *y = inputs.iter().map(|x| x.values[repeated(&shape, x, at)]).sum();
+    }
+    let back = move |dy: &Tensor| {
+        let slope = |x: &Tensor| {
+            let mut dx = x.clone();
+            dy.values.iter().enumerate().for_each(|(at, dy)| dx.values[repeated(&shape, x, at)] += dy);
+            dx
+        };
+        (shapes.iter().map(slope).collect(), Vec::new())
+    };
+    (y, Backward::new(back))
+}
+
+/// A product, in which a side of length 1 is repeated.
+fn product(inputs: &[&Tensor]) -> (Tensor, Backward) {
+    let shape = joined(inputs);
+    let inputs: Vec<Tensor> = inputs.iter().map(|&x| x.clone()).collect();
+    let mut y = Tensor::zeros(inputs[0].batch, &shape);
+    for (at, y) in y.values.iter_mut().enumerate() {
+        *y = inputs.iter().map(|x| x.values[repeated(&shape, x, at)]).product();
+    }
+    let back = move |dy: &Tensor| {
+        let slope = |place: usize| {
+            let mut dx = Tensor::zeros(dy.batch, &inputs[place].shape);
+            for (at, dy) in dy.values.iter().enumerate() {
+                let others = inputs.iter().enumerate().filter(|(other, _)| *other != place);
+                let product: f64 = others.map(|(_, x)| x.values[repeated(&shape, x, at)]).product();
+                dx.values[repeated(&shape, &inputs[place], at)] += dy * product;
+            }
+            dx
+        };
+        ((0..inputs.len()).map(slope).collect(), Vec::new())
+    };
+    (y, Backward::new(back))
 }
 
 /// The shape of a sum or a product, in which sides of length 1 are repeated.

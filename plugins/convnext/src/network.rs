@@ -5,7 +5,7 @@ use injerto_plugin_sdk::{
 
 use crate::{Parameters, Pooling, Variant};
 
-/// What the networks differ in.
+/// The properties in which the networks differ.
 pub(crate) struct Size {
     /// Blocks of each stage.
     pub(crate) blocks: [usize; 4],
@@ -71,7 +71,7 @@ struct Net {
 }
 
 impl Net {
-    /// A depthwise convolution, a normalisation, and two dense layers with a GELU between them, with a residual around all.
+    /// A residual block: a depthwise convolution, a normalisation, and two dense layers with a GELU between them.
     fn block(&mut self, block: &str, entry: LayerId, width: usize, dropped: f64) -> LayerId {
         let name = |part: &str| format!("{}_{block}_{part}", self.variant.name());
         let depthwise = Conv2D::new(width, 7).groups(width).same();

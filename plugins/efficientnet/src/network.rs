@@ -120,7 +120,7 @@ impl Net<'_> {
         x
     }
 
-    /// The convolutions of a block of the first generation: expansion, one channel at a time, projection.
+    /// The convolutions of an MBConv block (Sandler et al., 2018): expansion, depthwise convolution, projection.
     fn separated(&mut self, prefix: &str, channels: usize, wide: usize, stage: &Stage, stride: usize) -> LayerId {
         if stage.expansion > 1 {
             self.conv(&format!("{prefix}expand_conv"), Conv2D::new(wide, 1).same());
@@ -145,8 +145,8 @@ impl Net<'_> {
         self.norm(&format!("{prefix}project_bn"))
     }
 
-    /// Those of the first blocks of the second generation, in which the expansion is a whole convolution. A block that does not expand
-    /// has the projection alone.
+    /// The convolutions of a Fused-MBConv block, with which EfficientNetV2 begins: one full convolution takes the place of expansion and
+    /// depthwise convolution. A block that does not expand has the projection alone.
     fn fused(&mut self, prefix: &str, wide: usize, stage: &Stage, stride: usize) -> LayerId {
         let expands = stage.expansion > 1;
         let whole = Conv2D::new(if expands { wide } else { stage.filters }, stage.kernel);

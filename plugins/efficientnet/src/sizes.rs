@@ -47,7 +47,7 @@ const SECOND: [Stage; 6] = [
     stage(3, 15, 256, 6, 2),
 ];
 
-/// What a size decides.
+/// The properties that depend on the size.
 pub(crate) struct Architecture {
     pub(crate) stages: Vec<Stage>,
     /// Filters of the first convolution, and of the last.

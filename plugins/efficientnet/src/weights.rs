@@ -142,8 +142,8 @@ fn timm(size: Size, top: bool) -> Option<WeightSet> {
     Some(sized(published::timm(model, file, hash, top, tensors), size, Variant::Torch, top))
 }
 
-/// As transformers names them; they were converted from Keras's. There the pixels are normalised before the network, twice by the
-/// root of the deviation, which is what [`Variant::Transformers`] does at once.
+/// The weights with the names of transformers, which were converted from Keras's. transformers normalises the pixels before the network,
+/// and divides twice by the root of the deviation; [`Variant::Transformers`] divides once by the deviation.
 fn hugging_face(top: bool) -> WeightSet {
     let mut tensors = TensorMap::torch();
     let mut pair = |module: &str, [conv, norm]: [&str; 2], layer: &str, norm_layer: &str| {

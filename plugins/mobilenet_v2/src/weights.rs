@@ -78,7 +78,8 @@ fn keras(top: bool) -> WeightSet {
     requiring(published::keras(&format!("tensorflow/keras-applications/mobilenet_v2/{file}"), top), "keras", top)
 }
 
-/// As transformers names them, converted from TensorFlow with its padding. Its classifier has a class more, for the background.
+/// The weights with the names of transformers, which were converted from TensorFlow and need its padding. The classifier has one more
+/// class, for the background.
 fn hugging_face() -> WeightSet {
     let mut tensors = TensorMap::torch();
     let mut pair = |module: &str, layer: &str, norm: &str| {

@@ -14,7 +14,7 @@ pub(crate) struct Block {
     kernel: usize,
     stride: usize,
     pub(crate) excites: bool,
-    /// Hard swish, or else ReLU.
+    /// Whether the activation is hard swish; otherwise it is ReLU.
     hard: bool,
 }
 

@@ -115,7 +115,7 @@ fn basic(depth: usize, top: bool) -> Option<TensorMap> {
     Some(tensors)
 }
 
-/// As transformers names them; they were trained by timm, in torchvision's variant.
+/// The weights with the names of transformers. They were trained by timm, in torchvision's variant.
 fn hugging_face(depth: usize, top: bool) -> Option<WeightSet> {
     if is_basic(depth) {
         return None;

@@ -32,10 +32,10 @@ fn torchvision(top: bool) -> WeightSet {
     for (block, (convolutions, _)) in (1..).zip(BLOCKS) {
         for at in 1..=convolutions {
             tensors.kernel(&format!("features.{module}"), &format!("block{block}_conv{at}"), true);
-            // A ReLU is a separate module,
+            // torchvision's numbers count each ReLU as a module.
             module += 2;
         }
-        // and pooling is another one.
+        // They count each pooling as a module, too.
         module += 1;
     }
     match top {

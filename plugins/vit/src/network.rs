@@ -8,7 +8,7 @@ use crate::{Parameters, Pooling, Variant};
 /// Blocks of every network.
 pub(crate) const BLOCKS: usize = 12;
 
-/// What the networks differ in.
+/// The properties in which the networks differ.
 pub(crate) struct Size {
     pub(crate) width: usize,
     heads: usize,
@@ -80,7 +80,7 @@ struct Net {
 }
 
 impl Net {
-    /// A block of an attention and a perceptron, each with a normalisation before it and a residual around both.
+    /// A transformer block: an attention and a perceptron. Each is a residual branch that begins with a normalisation.
     fn block(&mut self, number: usize, entry: LayerId, dropped: f64) -> LayerId {
         let Size { width, heads, .. } = self.size;
         let name = |part: &str| format!("blocks.{number}.{part}");
@@ -96,7 +96,7 @@ impl Net {
         self.residual(number, 2, [x, y], dropped)
     }
 
-    /// Adds the last layer's output, perhaps scaled, to what went into the branch.
+    /// Adds the output of a branch to its input. Layer scale and stochastic depth come before the sum if the network has them.
     fn residual(&mut self, number: usize, branch: usize, [entry, last]: [LayerId; 2], dropped: f64) -> LayerId {
         let name = |part: &str| format!("blocks.{number}.{part}{branch}");
         let mut last = last;

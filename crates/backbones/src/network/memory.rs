@@ -1,4 +1,4 @@
-//! Memory that Burn's operators will take, asked for before: they end the process where there is none.
+//! Asks the machine for the memory that Burn's operators will take before they run, because they end the process if they get none.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,7 +8,7 @@ use injerto_graph::{Graph, Node, Operator};
 
 use super::{Network, NetworkError};
 
-/// Asks for so many values, on devices whose memory is the machine's.
+/// Asks for memory for so many values if the memory of the device is the machine's. `what` names them in the error.
 pub(super) fn ask_for(values: usize, device: &Device, what: &str) -> Result<(), NoRoom> {
     if *device != Device::flex() {
         return Ok(());
@@ -17,13 +17,13 @@ pub(super) fn ask_for(values: usize, device: &Device, what: &str) -> Result<(), 
 }
 
 impl Network {
-    /// Whether there is memory for the outputs of `layers` for a batch of `images`: for those that live at one time in an
-    /// inference that wants the outputs of `wanted`, or for all, which a training pass keeps until its gradients are known.
+    /// Checks that there is memory for the outputs of `layers` for a batch of `images`. Inference, which returns the outputs of
+    /// `wanted`, needs room for the outputs that exist at the same time; training keeps all of them until the gradients are computed.
     ///
-    /// It is the least that the operators take; what they take beside it for a moment is their own affair.
+    /// This is a lower bound, because temporary values within an operator are not counted.
     ///
     /// # Errors
-    /// [`NetworkError::NoRoom`].
+    /// [`NetworkError::NoRoom`] if there is too little memory.
     pub fn check_room(
         &self,
         layers: &[usize],
@@ -37,24 +37,24 @@ impl Network {
     }
 }
 
-/// Values that layers put out per image.
+/// Number of values per image in the outputs of `layers`.
 fn all(graph: &Graph, layers: &[usize]) -> usize {
     let values = |node: &Node| match node.operator() {
-        // Its scores exist as a whole.
+        // All scores of an attention exist at the same time.
         Operator::DotProductAttention { .. } => node.shape.count().saturating_add(node.working_values()),
         _ => node.shape.count(),
     };
     layers.iter().map(|&layer| values(&graph.nodes()[layer])).fold(0, usize::saturating_add)
 }
 
-/// The most values that live at one time per image, where each output is dropped after its last use.
+/// The largest number of values per image that exist at the same time if each output is dropped after its last use.
 fn living(graph: &Graph, layers: &[usize], wanted: &[usize]) -> usize {
     let mut last_use: BTreeMap<usize, usize> = BTreeMap::new();
     for &layer in layers {
         last_use.extend(graph.nodes()[layer].inputs.iter().map(|&input| (input, layer)));
     }
     let computed: BTreeSet<usize> = layers.iter().copied().collect();
-    // What comes from outside is there from the beginning.
+    // The outputs of other layers exist from the beginning.
     let outside: Vec<usize> = last_use.keys().copied().filter(|input| !computed.contains(input)).collect();
     let mut now = all(graph, &outside);
     let mut most = now;

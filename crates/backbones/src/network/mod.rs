@@ -69,7 +69,7 @@ pub enum NetworkError {
         /// Shape of its output.
         shape: Vec<usize>,
     },
-    /// Memory that this machine does not have.
+    /// This machine has too little memory.
     #[error("{0}; a smaller batch, smaller images or fewer filters take less")]
     NoRoom(#[from] NoRoom),
 }
@@ -101,7 +101,8 @@ impl Network {
     /// Puts the parameters of `graph` on `device`.
     ///
     /// # Errors
-    /// Values are missing or have another shape, a variance is negative, the output of a layer has a rank that cannot be run, or there is too little memory.
+    /// Values are missing or have another shape, a variance is negative, the output of a layer has a rank that cannot be run, or there is
+    /// too little memory.
     pub fn new(graph: Arc<Graph>, weights: &Weights, device: &Device) -> Result<Self, NetworkError> {
         memory::ask_for(graph.parameter_count(), device, &format!("the parameters of '{}'", graph.name()))?;
         Self::beginning_with(Vec::new(), graph, weights, device.clone().inner())
@@ -143,7 +144,7 @@ impl Network {
                 if values.shape != expected {
                     return Err(NetworkError::Shape { parameter: name, graph, expected, found: values.shape.clone() });
                 }
-                // The root of a negative variance is not a number, which the next activation may turn into 0.
+                // The root of a negative variance is NaN, which the next activation may turn into 0 unnoticed.
                 let is_variance = matches!(parameter.role, Role::MovingVariance | Role::Variance);
                 if is_variance && values.data.iter().any(|&variance| variance < 0.0) {
                     return Err(NetworkError::NegativeVariance { parameter: name });

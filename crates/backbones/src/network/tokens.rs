@@ -34,7 +34,7 @@ pub(super) fn group_normalise(x: Value, groups: usize, epsilon: f64) -> Value {
 pub(super) fn respond(x: Value, gamma: Tensor<1>, beta: Tensor<1>, epsilon: f64) -> Value {
     positions(x, |x| {
         let channels = gamma.dims()[0];
-        // A channel of zeros has no slope along its norm, which the root of a positive limit gives it.
+        // The gradient of the root is infinite at 0. With the limit, the gradient for a channel of zeros is 0.
         let norm = x.clone().powi_scalar(2).sum_dim(2).clamp_min(1e-30).sqrt();
         let share = norm.clone() / norm.mean_dim(1).add_scalar(epsilon);
         let side = [1, channels, 1];
@@ -58,7 +58,7 @@ fn positions(x: Value, f: impl Fn(Tensor<3>) -> Tensor<3>) -> Value {
     }
 }
 
-/// `softmax(q kᵀ / sqrt(d)) v` for each head, of three values or of one that holds them side by side.
+/// `softmax(q kᵀ / sqrt(d)) v` for each head. The inputs are q, k and v, or one value that has all three along its channels.
 pub(super) fn attention(mut inputs: Vec<Value>, sizes: Attention) -> Value {
     let Attention { heads, channels, value_channels, .. } = sizes;
     let mut parts: Vec<Tensor<3>> = inputs.drain(..).map(Value::tokens).collect();
@@ -66,7 +66,7 @@ pub(super) fn attention(mut inputs: Vec<Value>, sizes: Attention) -> Value {
         let part = |at: usize| all.clone().narrow(2, at * channels, channels);
         parts = vec![part(0), part(1), part(2)];
     }
-    // [batch, heads, tokens, channels of a head]
+    // The shape of each is [batch, heads, tokens, channels of a head].
     let mut split = parts.into_iter().map(|part| {
         let [batch, tokens, channels] = part.dims();
         part.reshape([batch, tokens, heads, channels / heads]).swap_dims(1, 2)
@@ -79,7 +79,7 @@ pub(super) fn attention(mut inputs: Vec<Value>, sizes: Attention) -> Value {
     Value::Tokens(out.swap_dims(1, 2).reshape([batch, tokens, value_channels]))
 }
 
-/// Learned tokens `[count, channels]` before those of the input.
+/// Puts learned tokens `[count, channels]` before those of the input.
 pub(super) fn prepend(x: Tensor<3>, learned: Tensor<2>) -> Tensor<3> {
     let [batch, _, channels] = x.dims();
     let [count, _] = learned.dims();
@@ -109,7 +109,8 @@ pub(super) fn embed(x: Value, learned: Tensor<2>, resample: Option<Resample>, de
     }
 }
 
-/// An embedding of one grid as that of another: a product with the weights of each axis.
+/// Interpolates an embedding of one grid to another, as a product with a matrix of weights for each axis. Tokens before the grid, such as
+/// the class token, keep theirs.
 fn interpolate(learned: Tensor<2>, Resample { from, to }: Resample, tokens: usize, device: &Device) -> Tensor<2> {
     let [rows, channels] = learned.dims();
     let before = tokens - to[0] * to[1];

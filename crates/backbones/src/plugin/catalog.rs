@@ -183,8 +183,8 @@ impl Catalog {
         }
     }
 
-    /// Finds the backbone that `plugin` names: by its name, by the path of its library (`path/to/lib.so`, or
-    /// `path/to/lib.so:name` if the library has several backbones), or by the path of its file (`path/to/NAME.backbone.json`, `path/to/NAME.onnx`).
+    /// Finds the backbone that `plugin` names: by its name, by the path of its library (`path/to/lib.so`, or `path/to/lib.so:name` if the
+    /// library has several backbones), or by the path of its file (`path/to/NAME.backbone.json`, `path/to/NAME.onnx`).
     ///
     /// # Errors
     /// [`PluginError::Unknown`] with everything that was found; for a path, the reason why the library is refused.
@@ -308,7 +308,7 @@ impl Catalog {
     }
 }
 
-/// What is said of a program that is linked statically.
+/// The message about plugins in a program that is linked statically.
 const NO_LIBRARIES: &str = "this program is linked statically and loads no libraries";
 
 /// Largest number of foreign libraries that are listed. A folder of the system holds hundreds.

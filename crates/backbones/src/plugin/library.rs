@@ -124,7 +124,7 @@ impl Library {
     }
 }
 
-/// What the file is in place of a library, if its first bytes tell it.
+/// Says what the file is if its first bytes show that it is not a library.
 fn mistaken(path: &Path) -> Option<&'static str> {
     // Reading a pipe might never end.
     let file = File::open(path).ok().filter(|_| path.is_file())?;

@@ -130,7 +130,7 @@ impl Probe {
     }
 
     fn ask(&self, library: &Path, question: &str, ask: Ask) -> Result<Vec<u8>, PluginError> {
-        // Loading a pipe would wait for whoever writes into it.
+        // Loading a pipe would wait until another program writes into it.
         if std::fs::metadata(library).is_ok_and(|about| !about.is_file()) {
             return Err(PluginError::Load {
                 library: library.to_owned(),

@@ -103,7 +103,7 @@ pub enum WeightError {
     #[error("there is no home folder to keep weights and features in; set INJERTO_CACHE_DIR to a folder of your own")]
     NoCache,
 
-    /// Weights that there is no memory for.
+    /// There is too little memory for the weights.
     #[error(transparent)]
     NoRoom(#[from] NoRoom),
 

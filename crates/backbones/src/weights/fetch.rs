@@ -38,7 +38,7 @@ impl Cache {
         self.folder.join("features")
     }
 
-    /// The folder of what Burn tuned and compiled for devices beside the CPU.
+    /// The folder where Burn keeps its tuning results and compiled kernels for devices other than the CPU.
     pub fn devices(&self) -> PathBuf {
         self.folder.join("devices")
     }
@@ -166,7 +166,7 @@ pub(super) fn verify(bytes: &[u8], origin: &str, checksum: Option<&Checksum>) ->
     Err(WeightError::Checksum { origin: origin.to_owned(), algorithm, expected, found })
 }
 
-/// What an address gives, over an encrypted connection.
+/// Downloads the file at an address over an encrypted connection.
 fn download(url: &str) -> Result<Vec<u8>, String> {
     injerto_fetch::bytes(url, Transfer { patience: Patience::USUAL, encrypted: true, limit: LARGEST_FILE })
 }

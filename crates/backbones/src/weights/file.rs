@@ -54,7 +54,7 @@ impl WeightFile {
         let file = Self::parse(bytes, origin.clone(), format, Some(path.to_owned()))?;
         match &file.contents {
             Contents::Named(tensors) if tensors.is_empty() => Err(unreadable("it holds no tensors".to_owned())),
-            // PyTorch's optimisers name what they keep by the numbers of the parameters.
+            // PyTorch's optimisers name their state by the numbers of the parameters.
             Contents::Named(tensors) if tensors.keys().all(|name| is_of_optimiser(name)) => {
                 Err(unreadable("it holds the state of an optimiser alone; the weights are in another file".to_owned()))
             }
@@ -62,7 +62,7 @@ impl WeightFile {
         }
     }
 
-    /// Opens the files in which an index says that the tensors are. They lie beside the index.
+    /// Opens all files that an index names as `parts`, which lie in the folder of the index.
     fn of_parts(index: &Path, parts: BTreeSet<String>) -> Result<Self, WeightError> {
         let origin = shown(index).to_string();
         let unreadable = |reason: String| WeightError::Unreadable { origin: origin.clone(), reason };
@@ -78,7 +78,7 @@ impl WeightFile {
             let format = sniff(&bytes).map_err(|reason| unreadable(format!("its part {part}: {reason}")))?;
             match Self::parse(bytes, part.clone(), format, Some(path))?.contents {
                 Contents::Named(tensors) => all.extend(tensors),
-                Contents::Keras(_) => return Err(unreadable(format!("its part {part} is no table of tensors"))),
+                Contents::Keras(_) => return Err(unreadable(format!("its part {part} is not a table of tensors"))),
             }
             found = Some(format);
         }
@@ -242,7 +242,7 @@ fn bounded(path: &Path) -> Result<Vec<u8>, WeightError> {
     Ok(bytes)
 }
 
-/// What is wrong with the file of an experiment in place of weights.
+/// The advice for a user who gave an experiment instead of weights.
 fn experiment(path: &Path) -> Option<&'static str> {
     let is_experiment = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("toml"));
     is_experiment.then_some("it is an experiment; name the folder of its run, or a checkpoint")

@@ -15,12 +15,12 @@ impl Weights {
     /// does not change the others.
     ///
     /// # Errors
-    /// A network that there is no memory for.
+    /// [`WeightError::NoRoom`] if there is too little memory.
     pub fn initialise(graph: &Graph, seed: u64) -> Result<Self, WeightError> {
         Self::initialise_from(graph, 0, seed)
     }
 
-    /// The same of the layers from position `first` on alone.
+    /// Like [`Weights::initialise`], for the layers from position `first` on only.
     ///
     /// # Errors
     /// Those of [`Weights::initialise`].

@@ -11,7 +11,7 @@ use super::file::WeightFile;
 use super::table::Rest;
 use super::{WeightError, Weights};
 
-/// Number type of a saved file.
+/// Number format of a saved file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Precision {
     /// 32 bits.

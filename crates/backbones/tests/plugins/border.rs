@@ -219,7 +219,7 @@ fn a_plugin_that_answers_badly_crashes_hangs_or_never_ends_is_only_an_error() {
     check(
         "no_graph",
         r#"return say(out, GRAPH("9"));"#,
-        "its answer is not valid: layer 1 'shrink' (MaxPooling2D): cannot take an input of shape [4, 4, 3]: a window \
+        "its answer is not valid: layer 1 'shrink' (MaxPooling2D): it cannot take an input of shape [4, 4, 3]: a window \
          of 9 does not fit in 4 at line 1 column 223",
     );
     check("mute", "return 42;", "it failed with status 42 and without a reason");

@@ -170,7 +170,7 @@ fn names_of_timm_and_transformers_bring_their_variant() {
     let mut bench = Bench::new();
     for (id, variant) in [("imagenet-timm", "torch"), ("imagenet-huggingface", "keras")] {
         let mut tensors = bench.named(id);
-        // What these libraries put beside it: a classifier, and a counter.
+        // These libraries also save a classifier and a counter.
         tensors.push(tensor("classifier.weight", &[5, 1280]));
         tensors.push(tensor("num_batches_tracked", &[]));
         write(&bench.path("model.safetensors"), &tensors);
@@ -220,7 +220,7 @@ fn a_file_of_another_depth_or_size_brings_the_parameter_that_it_needs() {
         let file = path.display().to_string();
         let resolved = catalog.resolve(&ask(plugin, &Map::new(), &file)).expect("it fits");
         assert_eq!(resolved.name.parameters[key], needed, "{id}");
-        // Whoever asks for another is told the parameter.
+        // If the user set the parameter to another value, the error names it.
         let given = Map::from_iter([(key.to_owned(), json!(if key == "depth" { json!(50) } else { json!("torch") }))]);
         let error = catalog.resolve(&ask(plugin, &given, &file)).expect_err("it does not fit").to_string();
         let said = format!("need backbone.parameters.{key} = {needed}, but it is set to {}", given[key]);

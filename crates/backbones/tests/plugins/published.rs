@@ -268,7 +268,7 @@ fn keras_files_that_do_not_fit_or_are_damaged_are_refused() {
         broken[at] ^= 0xff;
         let _ = read(broken, &small());
     }
-    // Room is not made for values of 16 MiB each, which a single byte claims.
+    // One changed byte claims that each value takes 16 MiB. No memory is allocated for them.
     let whole = std::fs::read(committed("keras1.h5")).expect("a golden file");
     let single = [0x20, 0x1f, 0, 4, 0, 0, 0];
     let claims = (0..whole.len() - single.len()).filter(|&at| whole[at..].starts_with(&single));

@@ -1,4 +1,5 @@
-//! Networks that Keras does not have against timm, torchvision and transformers: every tensor has its place, and every block puts out what theirs does.
+//! Compares the networks that Keras does not have with those of timm, torchvision and transformers: every tensor of a published file must
+//! have a place in the network, and every block must compute the same output.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -13,7 +13,7 @@ fn pointwise(filters: usize) -> Conv2D {
     Conv2D::new(filters, 1).same().use_bias(false)
 }
 
-/// Blocks of MobileNetV2's kind at 10×10: expand, depthwise, project, and a sum around them.
+/// Blocks like those of MobileNetV2 at 10×10: an expansion, a depthwise convolution, a projection, and a residual connection.
 fn inverted_residuals() -> Graph {
     let mut net = Builder::new("blocks");
     let depthwise = || DepthwiseConv2D::new(3).same().use_bias(false);
@@ -77,7 +77,7 @@ fn the_weight_decides() {
 
 #[test]
 fn a_frozen_layer_draws_no_random_numbers() {
-    // As in EfficientNet: each block ends with stochastic depth, the head begins with dropout.
+    // As in EfficientNet, each block ends with stochastic depth, and the head begins with dropout.
     let mut net = Builder::new("net");
     let input = net.input([8, 8, 3]);
     let stem = net.add("stem", pointwise(16), &[input]);
@@ -101,8 +101,8 @@ fn a_frozen_layer_draws_no_random_numbers() {
     assert_eq!(boundary(Selection::All), "input_layer");
 }
 
-/// The first layer of the tail, the bytes per image, and whether nothing is computed twice.
-fn told(cut: &Cut) -> (Option<&str>, u64, bool) {
+/// The first layer of the tail, the bytes per image, and whether no layer is computed again.
+fn summarised(cut: &Cut) -> (Option<&str>, u64, bool) {
     (cut.before.as_deref(), cut.bytes, cut.recomputed.is_empty())
 }
 
@@ -110,12 +110,12 @@ fn told(cut: &Cut) -> (Option<&str>, u64, bool) {
 fn the_latest_cut_is_chosen_unless_another_is_cheaper() {
     let graph = inverted_residuals();
     let at_block = Cut::new(&graph, &from(&graph, "block_2_expand"), CutOptions::default());
-    assert_eq!(told(&at_block), (Some("block_2_expand"), 38_400, true));
+    assert_eq!(summarised(&at_block), (Some("block_2_expand"), 38_400, true));
     let none = Cut::new(&graph, &FreezePlan::new(&graph, &Selection::None).expect("a plan"), CutOptions::default());
-    assert_eq!(told(&none), (None, 38_400, true));
+    assert_eq!(summarised(&none), (None, 38_400, true));
     assert_eq!(none.split.boundary, [graph.len() - 1]);
     let all = Cut::new(&graph, &FreezePlan::new(&graph, &Selection::All).expect("a plan"), CutOptions::default());
-    assert_eq!(told(&all), (Some("stem"), 1_200, true));
+    assert_eq!(summarised(&all), (Some("stem"), 1_200, true));
 }
 
 /// Cost of a split in multiply-adds, as [`Cut`] states it.
@@ -126,7 +126,7 @@ fn cost(graph: &Graph, split: &Split, latest: &Split, options: CutOptions) -> f6
     bytes as f64 * options.multiply_adds_per_byte + work as f64
 }
 
-/// Every split whose prefix lies within that of the latest split, found by trying all sets of layers.
+/// All splits whose prefix is contained in that of the latest split, found by trying all sets of layers.
 fn every_split(graph: &Graph, latest: &Split) -> Vec<Split> {
     let free = &latest.prefix[1..];
     let mut all = Vec::new();

@@ -115,10 +115,19 @@ proptest! {
 
 #[test]
 fn deep_nesting_is_an_error() {
-    for open in ["[", "{\"graph\":", "{\"name\":\"a\",\"layers\":[{\"name\":\"b\",\"config\":"] {
-        let error = serde_json::from_str::<Description>(&open.repeat(100_000)).expect_err("never ends").to_string();
-        assert!(error.contains(" at line 1 column "), "{error}");
+    // These places hold any JSON value, so that only the depth is wrong.
+    let config = r#"{"graph":{"name":"a","layers":[{"name":"b","config":"#;
+    let requires = r#"{"weights":[{"requires":{"a":"#;
+    for front in [config, requires] {
+        for open in ["[", r#"{"a":"#] {
+            let text = front.to_owned() + &open.repeat(100_000);
+            let error = serde_json::from_str::<Description>(&text).expect_err("it never ends").to_string();
+            assert!(error.starts_with("recursion limit exceeded at line 1 column "), "{error}");
+        }
     }
+    // Elsewhere, the first list in a list has a wrong type.
+    let error = serde_json::from_str::<Description>(&"[".repeat(100_000)).expect_err("it never ends").to_string();
+    assert!(error.starts_with("invalid type: sequence, expected a string at line 1 column "), "{error}");
 }
 
 /// A network with an image `[4, 4, 3]` as input and `count` layers in a row, each of which `layer` writes.
@@ -137,7 +146,7 @@ fn the_longest_networks_are_used_at_once_and_longer_ones_are_refused() {
     let relu = |_, before: &str| json!({"class": "ReLU", "config": {}, "inputs": [before]});
     use_it(&long(limits::MOST_LAYERS - 1, relu).expect("it is short enough"));
     let error = long(limits::MOST_LAYERS, relu).expect_err("one too many").to_string();
-    assert_eq!(error, "'long' has 16385 layers, the limit is 16384");
+    assert_eq!(error, "'long' has 16385 layers, but the limit is 16384");
     let sum = |_, before: &str| json!({"class": "Add", "config": {}, "inputs": vec![before; 1 << 16]});
     let error = long(3, sum).expect_err("too many inputs").to_string();
     assert_eq!(error, "layer 3 '3' (Add): the network is too large: the limit is 131072 inputs of all layers");

@@ -76,7 +76,7 @@ fn every_option_has_the_name_that_keras_gives_it() {
     );
 }
 
-/// Descriptions of today, and keys that are made of them, stay as they were before a ReLU had a slope.
+/// Descriptions without these options, and cache keys that are computed from them, are the same as before the options existed.
 #[test]
 fn options_that_came_later_are_written_only_where_they_are_set() {
     let written = |operator: Operator| serde_json::to_value(operator).expect("plain data")["config"].clone();

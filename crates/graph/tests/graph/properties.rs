@@ -31,7 +31,7 @@ proptest! {
     }
 
     #[test]
-    fn grafting_adds_layers_behind(graph in graphs(12), units in 1_usize..5) {
+    fn grafting_adds_layers_at_the_end(graph in graphs(12), units in 1_usize..5) {
         let dense = Operator::Dense { units, use_bias: true, activation: Activation::Linear };
         let layer = |name: &str| Layer { name: name.to_owned(), operator: dense.clone(), inputs: Vec::new() };
         let whole = graph.graft("whole", vec![layer("grafted")]).expect("fits");
@@ -64,7 +64,7 @@ proptest! {
         let plan = FreezePlan::new(&graph, &selection(&graph, wish)).expect("made from the graph");
         let split = Split::new(&graph, &plan);
         check_split(&graph, &plan, &split)?;
-        // Every layer of the tail is there for a reason: it trains, it draws, or it reads such a layer.
+        // Every layer of the tail trains, draws random numbers, or reads a layer of the tail.
         for &at in &split.tail {
             let node = &graph.nodes()[at];
             let trains = plan.trains(at) && node.trainable_count() > 0;

@@ -123,7 +123,7 @@ fn check_tokens(class: &str, config: Value, expected: Result<(&[usize], &[usize]
             assert_eq!(node.multiply_adds(), multiply_adds, "{class} {config}");
         }
         (Err(error), Err(reason)) => {
-            let whole = format!("layer 2 'layer' ({class}): cannot take an input of shape [48, 4]: {reason}");
+            let whole = format!("layer 2 'layer' ({class}): it cannot take an input of shape [48, 4]: {reason}");
             assert_eq!(error.to_string(), whole);
         }
         (found, _) => panic!("{class} {config}: {found:?}"),
@@ -136,7 +136,7 @@ fn layers_on_tokens() {
     check_tokens("PrependTokens", json!({}), Ok((&[49, 4], &[1, 4], 0)));
     check_tokens("PrependTokens", json!({"count": 5}), Ok((&[53, 4], &[5, 4], 0)));
     check_tokens("PositionEmbedding", json!({}), Ok((&[48, 4], &[48, 4], 192)));
-    // Two tokens before a grid of 46 keep their embedding.
+    // The two tokens before a grid of 46 positions keep their embedding.
     check_tokens("PositionEmbedding", resample([3, 5], [2, 23]), Ok((&[48, 4], &[17, 4], 192)));
     let reason = "a grid of [7, 7] has more positions than the 48 tokens";
     check_tokens("PositionEmbedding", resample([3, 5], [7, 7]), Err(reason));
@@ -183,5 +183,5 @@ fn attention_reads_one_joint_value_or_three() {
         assert!(error.ends_with(reason), "{error}");
     }
     let error = attention(1, [6, 6, 6], &["q", "k"]).expect_err("two inputs");
-    assert!(error.ends_with("takes one input or three, has 2"), "{error}");
+    assert!(error.ends_with("it takes one input or three, but has 2"), "{error}");
 }

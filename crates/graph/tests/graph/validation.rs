@@ -34,8 +34,8 @@ fn structure() {
         "layer 1 'a': its input 'b' is not a layer before it",
     );
     check(&[input(), ("a", "ReLU", relu(), &["a"])], "layer 1 'a': its input 'a' is not a layer before it");
-    check(&[input(), ("a", "ReLU", relu(), &[])], "layer 1 'a' (ReLU): takes one input, has 0");
-    check(&[input(), ("a", "Add", relu(), &["input"])], "layer 1 'a' (Add): takes two inputs or more, has 1");
+    check(&[input(), ("a", "ReLU", relu(), &[])], "layer 1 'a' (ReLU): it takes one input, but has 0");
+    check(&[input(), ("a", "Add", relu(), &["input"])], "layer 1 'a' (Add): it takes two inputs or more, but has 1");
     check(
         &[input(), ("a", "ReLU", relu(), &["input"]), ("b", "ReLU", relu(), &["input"])],
         "layer 1 'a': nothing uses its output, and it is not the last layer",
@@ -45,7 +45,7 @@ fn structure() {
 #[test]
 fn options_that_do_not_fit_the_input() {
     let message = |class: &str, reason: &str| {
-        format!("layer 1 'layer' ({class}): cannot take an input of shape [8, 6, 4]: {reason}")
+        format!("layer 1 'layer' ({class}): it cannot take an input of shape [8, 6, 4]: {reason}")
     };
     let window = |size: [usize; 2]| json!({"pool_size": size, "strides": [1, 1]});
     for (class, config, reason) in [
@@ -193,7 +193,7 @@ fn networks_that_exceed_the_limits() {
 
 #[test]
 fn the_largest_networks_in_use_are_far_from_the_limits() {
-    // VGG16 with its top for images of 1024×1024.
+    // The network is VGG16 with its top, for images of 1024×1024.
     let mut net = Builder::new("vgg16");
     let mut x = net.input([1024, 1024, 3]);
     for (block, (convolutions, filters)) in [(2, 64), (2, 128), (3, 256), (3, 512), (3, 512)].into_iter().enumerate() {
@@ -229,7 +229,7 @@ fn inputs_that_are_not_photos_and_preprocessing_that_loses_them() {
     assert!(serde_json::from_value::<Description>(description(&[8, 6, 3], plain())).is_ok());
     for shape in [&[8][..], &[8, 6], &[8, 6, 1], &[1, 8, 6, 3], &[1 << 14, 1 << 13, 3]] {
         let sides = shape.iter().map(usize::to_string).collect::<Vec<_>>().join(", ");
-        let message = "and only [height, width, 3] with at most 67108864 pixels is an image";
+        let message = "but an image has the shape [height, width, 3] and at most 67108864 pixels";
         check(description(shape, plain()), &format!("'net' takes inputs of shape [{sides}], {message}"));
     }
     for (key, value, reason) in [
@@ -299,17 +299,17 @@ fn small() -> Graph {
 fn selections_of_layers_that_do_not_exist() {
     let graph = small();
     for (selection, message) in [
-        (Selection::FromLayer(LayerRef::Index(4)), "no layer 4 in 'net': it has 4 layers, 0 to 3"),
+        (Selection::FromLayer(LayerRef::Index(4)), "there is no layer 4 in 'net': it has 4 layers, 0 to 3"),
         (
             Selection::FromLayer(LayerRef::Name("block_1_con".into())),
-            "no layer 'block_1_con' in 'net'; did you mean 'block_1_conv'?",
+            "there is no layer 'block_1_con' in 'net'; did you mean 'block_1_conv'?",
         ),
-        // A block is meant from its first layer on.
+        // The name of a block means its first layer.
         (
             Selection::FromLayer(LayerRef::Name("block_1".into())),
-            "no layer 'block_1' in 'net'; did you mean 'block_1_conv'?",
+            "there is no layer 'block_1' in 'net'; did you mean 'block_1_conv'?",
         ),
-        (Selection::FromLayer(LayerRef::Name("quite else".into())), "no layer 'quite else' in 'net'"),
+        (Selection::FromLayer(LayerRef::Name("quite else".into())), "there is no layer 'quite else' in 'net'"),
         (
             Selection::Patterns(vec!["top".into(), "block_2_*".into()]),
             "the pattern 'block_2_*' matches no layer of 'net'",

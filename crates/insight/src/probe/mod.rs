@@ -1,7 +1,7 @@
-//! The exact probe: logistic regression on standardised features, to the optimum.
+//! The exact probe: a logistic regression on standardised features, computed to the optimum.
 //!
-//! It has no learning rate and no epochs, its result depends on nothing but the data, and it takes about a second.
-//! What it reaches is what features are worth before anything is fine-tuned.
+//! It has no learning rate and no epochs, its result depends only on the data and the strength, and it takes about a second.
+//! Its accuracy says how good the features are before anything is fine-tuned.
 
 mod newton;
 mod problem;
@@ -19,10 +19,10 @@ use crate::table::{FeatureTable, Matrix};
 use crate::watch::Watch;
 use crate::{InsightError, Result};
 
-/// The gradient of a fitted probe is at most this part of the gradient at zero weights: coefficients agree with
+/// Upper limit of the length of a fitted probe's gradient, relative to the gradient at zero weights. With it, coefficients agree with
 /// scikit-learn's to five digits.
 const EXACT: f64 = 1e-6;
-/// The same for a probe that is only to be scored: its probabilities are right to about three digits.
+/// The same limit for a probe that is only scored. With it, probabilities are right to about three digits.
 const ROUGH: f64 = 1e-3;
 
 /// A linear classifier on features, at the optimum of
@@ -31,16 +31,16 @@ const ROUGH: f64 = 1e-3;
 /// strength · Σ cross-entropy + ½ ‖weights‖²
 /// ```
 ///
-/// over standardised features (each minus its mean, divided by its deviation); the intercept is not penalised.
-/// `strength` is scikit-learn's `C`: the smaller, the smoother.
+/// over standardised features (each minus its mean, divided by its standard deviation); the intercept is not penalised.
+/// `strength` is scikit-learn's `C`: the smaller it is, the stronger is the penalty.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Probe {
     classes: usize,
-    /// Classes that the images bear; the others have probability 0.
+    /// The classes that occur among the images; the others have probability 0.
     present: Vec<usize>,
     width: usize,
     strength: f64,
-    /// `[outputs, width]`, for features as they are.
+    /// `[outputs, width]`, for features that are not standardised.
     weights: Vec<f64>,
     intercepts: Vec<f64>,
 }
@@ -50,17 +50,18 @@ pub struct Probe {
 pub struct Linear {
     /// Number of outputs.
     pub units: usize,
-    /// `[width, units]`, as Keras lays out a dense kernel.
+    /// `[width, units]`, the axes of a dense kernel in Keras.
     pub weights: Vec<f32>,
     /// `[units]`.
     pub bias: Vec<f32>,
 }
 
 impl Probe {
-    /// The probe of all images of a table.
+    /// Fits a probe to all images of a table.
     ///
     /// # Errors
-    /// Images of fewer than two classes; a strength that is not positive; the caller's wish to stop.
+    /// [`InsightError::TooFew`] for images of fewer than two classes, [`InsightError::Setting`] if the strength is not positive,
+    /// [`InsightError::Stopped`] if the caller has asked to stop.
     pub fn fit(table: &FeatureTable, strength: f64, watch: Watch<'_>) -> Result<Self> {
         let standard = Standardised::new(table);
         let rows: Vec<usize> = (0..table.len()).collect();
@@ -68,10 +69,10 @@ impl Probe {
         Ok(probe.unstandardised(&standard.mean, &standard.scale))
     }
 
-    /// Chooses the strength by cross-validation, and fits the probe of all images with it.
+    /// Chooses the strength by cross-validation, and fits a probe of this strength to all images.
     ///
     /// # Errors
-    /// As [`Probe::fit`] and [`CrossValidation::run`].
+    /// Those of [`Probe::fit`] and [`CrossValidation::run`].
     pub fn choose(table: &FeatureTable, folds: Folds, watch: Watch<'_>) -> Result<(Self, CrossValidation)> {
         let validation = CrossValidation::run(table, folds, &Strengths::default(), watch)?;
         let probe = Self::fit(table, validation.strength, watch.quiet())?;
@@ -88,16 +89,16 @@ impl Probe {
         self.classes
     }
 
-    /// Probabilities of images, `[images, classes]`.
+    /// The probabilities of images, `[images, classes]`.
     ///
     /// # Errors
-    /// Features of another width.
+    /// [`InsightError::Count`] if the features have another width.
     pub fn probabilities(&self, features: &Matrix) -> Result<Vec<f64>> {
         if features.width() != self.width {
             let (found, expected) = (features.width(), self.width);
             return Err(InsightError::Count { what: "features per image", found, expected });
         }
-        // In double precision: features may have means that are large beside their deviations.
+        // This is computed in double precision, because features may have means that are large compared with their deviations.
         let of = |row: &[f32]| -> Vec<f64> {
             let products = self.weights.chunks_exact(self.width).map(|weights| dot(row, weights));
             let logits: Vec<f64> = products.zip(&self.intercepts).map(|(product, b)| product + b).collect();
@@ -106,7 +107,7 @@ impl Probe {
         Ok(features.values().par_chunks(self.width).flat_map_iter(of).collect())
     }
 
-    /// Probabilities of all classes.
+    /// The probabilities of all classes, from the logits of those that occur.
     fn spread(&self, logits: &[f64]) -> Vec<f64> {
         let mut out = vec![0.0; self.classes];
         if let [logit] = *logits {
@@ -121,7 +122,7 @@ impl Probe {
     /// Predictions for the images of a table.
     ///
     /// # Errors
-    /// Features of another width, or other classes.
+    /// [`InsightError::Count`] if the features have another width, or the number of classes is another one.
     pub fn predict(&self, table: &FeatureTable) -> Result<Predictions> {
         if table.classes().len() != self.classes {
             let (found, expected) = (table.classes().len(), self.classes);
@@ -130,15 +131,14 @@ impl Probe {
         Predictions::new(self.classes, table.labels(), self.probabilities(table.features())?)
     }
 
-    /// The probe as the last layer of a network: with one unit (of two classes; the logit is the second class's), or
-    /// with one unit per class. `None` where there is no such layer: a class without images, or one unit for more
-    /// than two classes.
+    /// The probe as the last layer of a network, with one unit per class, or with one unit for two classes, whose logit is that of the second
+    /// class. `None` if there is no such layer, because a class has no images, or the number of units is another one.
     pub fn linear(&self, units: usize) -> Option<Linear> {
         let whole = self.present.len() == self.classes;
         if !whole || !(units == self.classes || (units == 1 && self.classes == 2)) {
             return None;
         }
-        // Two logits that differ by the one there is.
+        // With two units, the two logits must differ by the probe's only logit.
         let shares: &[f64] = if units == 2 { &[-0.5, 0.5] } else { &[1.0] };
         let of = |values: &[f64], stride: usize, at: usize, unit: usize| {
             (if units == self.intercepts.len() { values[unit * stride + at] } else { values[at] * shares[unit] }) as f32
@@ -148,7 +148,7 @@ impl Probe {
         Some(Linear { units, weights, bias: (0..units).map(|unit| of(&self.intercepts, 1, 0, unit)).collect() })
     }
 
-    /// For features as they were before each was made `(feature - mean) / scale`.
+    /// The same probe for features before they were standardised to `(feature - mean) / scale`.
     fn unstandardised(mut self, mean: &[f64], scale: &[f64]) -> Self {
         for (weights, intercept) in self.weights.chunks_exact_mut(self.width).zip(&mut self.intercepts) {
             for ((weight, mean), scale) in weights.iter_mut().zip(mean).zip(scale) {
@@ -160,10 +160,10 @@ impl Probe {
     }
 }
 
-/// A table whose features are standardised once, for probes on many subsets of it.
+/// A table whose features have been standardised, for probes of many subsets of it.
 ///
-/// Each probe standardises anew by the rows that it is fitted to; where means are far from zero, products of features
-/// as they are would lose digits.
+/// Each probe standardises them again by the rows to which it is fitted. They are standardised once before, because products of features whose
+/// means are far from zero would lose digits.
 pub(crate) struct Standardised {
     matrix: Matrix,
     labels: Vec<u32>,
@@ -179,20 +179,20 @@ impl Standardised {
         let (mean, scale) = moments(features, &rows);
         let one = |((&x, mean), scale): ((&f32, &f64), &f64)| ((f64::from(x) - mean) / scale) as f32;
         let values = features.rows().flat_map(|row| row.iter().zip(&mean).zip(&scale).map(one)).collect();
-        let matrix =
-            Matrix::new(features.width(), values).expect("standardised values are finite, and as many as there were");
+        let matrix = Matrix::new(features.width(), values)
+            .expect("standardised values are finite, and there are as many as before");
         Self { matrix, labels: table.labels(), classes: table.classes().len(), mean, scale }
     }
 
-    /// The classes for which a probe of the rows `train` takes the rows `test`.
+    /// The classes that a probe of the rows `train` predicts for the rows `test`.
     pub fn classify(&self, train: &[usize], test: &[usize], strength: f64, watch: Watch<'_>) -> Result<Vec<u32>> {
         let (probe, _) = self.fit(train, strength, ROUGH, None, watch)?;
         let probabilities = self.probabilities(&probe, test);
         Ok(probabilities.chunks_exact(self.classes).map(|row| largest(row) as u32).collect())
     }
 
-    /// The probe of some rows, for features as they are in the matrix. `start` is the optimum of another strength on
-    /// the same rows; the second value is this one's.
+    /// Fits a probe of some rows, for the features of the matrix. `start` may be the optimum for another strength on the same rows; the second
+    /// value that is returned is the optimum for this one.
     fn fit(
         &self,
         rows: &[usize],
@@ -223,7 +223,7 @@ impl Standardised {
         Ok((Probe { classes, present, width, strength, weights, intercepts }, point))
     }
 
-    /// Probabilities of some rows by a probe for features as they are in the matrix, in single precision.
+    /// The probabilities that a probe for the features of the matrix gives to some rows; products are computed in single precision.
     fn probabilities(&self, probe: &Probe, rows: &[usize]) -> Vec<f64> {
         let weights: Vec<f32> = probe.weights.iter().map(|&weight| weight as f32).collect();
         let columns: Vec<&[f32]> = weights.chunks_exact(probe.width).collect();

@@ -9,11 +9,10 @@ const MOST_STEPS: usize = 100;
 const MOST_DIRECTIONS: usize = 250;
 /// Armijo's constant.
 const SUFFICIENT: f64 = 1e-4;
-/// Changes of the loss smaller than this part of it are rounding.
+/// Changes of the loss that are smaller than this part of it are rounding errors.
 const ROUNDING: f64 = 1e-9;
 
-/// The point at which the gradient's length is at most `tolerance` of its length at zero weights, or as small as
-/// rounding lets it become.
+/// Finds a point at which the gradient's length is at most `tolerance` times its length at zero weights, or as small as rounding errors allow.
 pub(super) fn minimise(problem: &Problem<'_>, start: Vec<f64>, tolerance: f64, watch: Watch<'_>) -> Result<Vec<f64>> {
     let mut point = start;
     let mut value = problem.value(&point);
@@ -29,7 +28,7 @@ pub(super) fn minimise(problem: &Problem<'_>, start: Vec<f64>, tolerance: f64, w
         if now <= target {
             break;
         }
-        // Far from the optimum a rough direction is as good as an exact one.
+        // Far from the optimum, a rough direction is as good as an exact one.
         let accuracy = (now / first).sqrt().min(0.25).max(0.5 * target / now);
         let direction = direction(problem, &value, accuracy * now, watch)?;
         let slope = dot(&value.gradient, &direction);
@@ -39,7 +38,7 @@ pub(super) fn minimise(problem: &Problem<'_>, start: Vec<f64>, tolerance: f64, w
     Ok(point)
 }
 
-/// Conjugate gradients on `curvature · direction = -gradient`, until the residual is shorter than `limit`.
+/// Solves `curvature · direction = -gradient` by conjugate gradients, until the residual is shorter than `limit`.
 fn direction(problem: &Problem<'_>, value: &Value, limit: f64, watch: Watch<'_>) -> Result<Vec<f64>> {
     let mut direction = vec![0.0; value.gradient.len()];
     let mut residual: Vec<f64> = value.gradient.iter().map(|g| -g).collect();
@@ -65,8 +64,8 @@ fn direction(problem: &Problem<'_>, value: &Value, limit: f64, watch: Watch<'_>)
     Ok(direction)
 }
 
-/// A point on the way along `direction` where the loss is clearly lower, or where it is the same to rounding and the
-/// gradient shorter. There is none at the optimum.
+/// Finds a point along `direction` at which the loss is clearly lower, or at which it is the same up to rounding and the gradient is shorter.
+/// At the optimum, there is none.
 fn search(
     problem: &Problem<'_>,
     point: &[f64],

@@ -3,10 +3,10 @@ use rayon::prelude::*;
 use crate::dense;
 use crate::table::Matrix;
 
-/// Rows of a thousand features that stay in a core's cache between the two products.
+/// Rows of a block: so many rows of a thousand features stay in a core's cache between the two products.
 const BLOCK: usize = 64;
-/// Parts of the rows, each of which one thread adds up. Their size follows from the number of rows alone, so sums are
-/// rounded alike for any number of threads; more parts would only cost memory.
+/// Upper limit of the parts into which the rows are divided; one thread adds up each part. The parts depend only on the number of rows, so
+/// sums are rounded in the same way for any number of threads. More parts would take more memory.
 const MOST_PARTS: usize = 128;
 
 /// Logistic regression with an L2 penalty on some rows of a matrix, as a function to be minimised:
@@ -15,17 +15,17 @@ const MOST_PARTS: usize = 128;
 /// strength · Σ loss(row) + ½ ‖weights‖²
 /// ```
 ///
-/// which is scikit-learn's objective (its `C` is the strength; the intercept is not penalised). Two classes have one
-/// output, whose logit is the second class's; more classes have one output each (softmax over all of them).
+/// This is scikit-learn's objective (its `C` is the strength; the intercept is not penalised). Two classes have one
+/// output, whose logit is that of the second class; more classes have one output each, with a softmax over all of them.
 ///
-/// Features are standardised by mean and deviation of these rows. That is done on the side of the weights, so folds
-/// share one matrix.
+/// Features are standardised by mean and deviation of these rows. Instead of the features, the weights are scaled, so that all folds
+/// read the same matrix.
 ///
-/// A point is a vector `[outputs · width + outputs]`: weights of each output, then intercepts.
+/// A point is a vector `[outputs · width + outputs]`: first the weights of each output, then the intercepts.
 pub(super) struct Problem<'a> {
     matrix: &'a Matrix,
     rows: &'a [usize],
-    /// Of each of `rows`, an index into the classes that occur.
+    /// For each of `rows`, the index of its class among the classes that occur.
     targets: Vec<u32>,
     outputs: usize,
     mean: Vec<f64>,
@@ -37,7 +37,7 @@ pub(super) struct Problem<'a> {
 pub(super) struct Value {
     pub loss: f64,
     pub gradient: Vec<f64>,
-    /// Of each row and output; the curvature is made of them.
+    /// The probability of each row and output, from which the curvature is computed.
     probabilities: Vec<f32>,
 }
 
@@ -49,14 +49,14 @@ struct Partial {
     probabilities: Vec<f32>,
 }
 
-/// Weights as they multiply the matrix as it is.
+/// Weights and intercepts for the features of the matrix, which are not standardised by these rows.
 struct Effective {
     weights: Vec<f32>,
     intercepts: Vec<f64>,
 }
 
 impl<'a> Problem<'a> {
-    /// `targets` are below `classes`, of which there are at least two.
+    /// The problem for some rows. `targets` are below `classes`, which is at least 2.
     pub fn new(matrix: &'a Matrix, rows: &'a [usize], targets: Vec<u32>, classes: usize, strength: f64) -> Self {
         let (mean, scale) = moments(matrix, rows);
         let outputs = if classes == 2 { 1 } else { classes };
@@ -107,7 +107,7 @@ impl<'a> Problem<'a> {
         self.adjoint(direction, &partials)
     }
 
-    /// Weights, `[outputs, width]`, and intercepts that act on the matrix as it is.
+    /// Weights, `[outputs, width]`, and intercepts for the features of the matrix.
     pub fn unstandardised(&self, point: &[f64]) -> (Vec<f64>, Vec<f64>) {
         let width = self.matrix.width();
         let scaled = |(at, weight): (usize, &f64)| weight / self.scale[at % width];
@@ -139,8 +139,8 @@ impl<'a> Problem<'a> {
         products.iter().zip(intercepts).map(|(&product, intercept)| f64::from(product) + intercept).collect()
     }
 
-    /// For each part of the rows: logits at `point` go with `what` is known of the rows through `of`, which gives a
-    /// loss, a weight for each row and output, and what is to be kept; the rows are added up with the weights while
+    /// For each part of the rows, block by block: computes the logits at `point`, and calls `of` with the block's values of `what` and these
+    /// logits. `of` returns a loss, a weight for each row and output, and values to keep. Then the rows are added up with these weights, while
     /// they are in the cache.
     fn parts<T: Sync>(
         &self,
@@ -171,7 +171,7 @@ impl<'a> Problem<'a> {
         self.rows.par_chunks(part).zip(what.par_chunks(part * known_of_a_row)).map(sums).collect()
     }
 
-    /// The sums of all parts as a gradient at a point whose penalty is half its square.
+    /// The gradient at a point, from the sums of all parts and the penalty, half the square of the weights.
     fn adjoint(&self, point: &[f64], partials: &[Partial]) -> Vec<f64> {
         let width = self.matrix.width();
         let mut gradient = vec![0.0; self.dimensions()];
@@ -192,11 +192,11 @@ impl<'a> Problem<'a> {
     }
 }
 
-/// Cross-entropy of a row; its probabilities are appended.
+/// The cross-entropy of a row, whose probabilities are appended to `probabilities`.
 fn row_loss(logits: &[f64], target: usize, probabilities: &mut Vec<f32>) -> f64 {
     if let [logit] = *logits {
         probabilities.push(sigmoid(logit) as f32);
-        // The loss is log(1 + exp(±logit)), which is not computed where exp would overflow.
+        // The loss is log(1 + exp(±logit)), written so that exp does not overflow.
         let signed = if target == 1 { -logit } else { logit };
         return signed.max(0.0) + (-signed.abs()).exp().ln_1p();
     }
@@ -211,7 +211,7 @@ pub(super) fn sigmoid(logit: f64) -> f64 {
     1.0 / (1.0 + (-logit).exp())
 }
 
-/// Mean and deviation of each feature over some rows; a feature that does not vary has deviation 1.
+/// Mean and standard deviation of each feature over some rows; the deviation of a constant feature counts as 1.
 pub(super) fn moments(matrix: &Matrix, rows: &[usize]) -> (Vec<f64>, Vec<f64>) {
     let count = rows.len().max(1) as f64;
     let mut mean = vec![0.0; matrix.width()];
@@ -224,7 +224,7 @@ pub(super) fn moments(matrix: &Matrix, rows: &[usize]) -> (Vec<f64>, Vec<f64>) {
         let values = matrix.row(row).iter().zip(&mean);
         scale.iter_mut().zip(values).for_each(|(sum, (&x, mean))| *sum += (f64::from(x) - mean).powi(2));
     }
-    // Below this, the deviation is what rounding leaves of a constant.
+    // A smaller deviation is the rounding error of a constant feature.
     let constant = |mean: f64| 1e-6 * mean.abs().max(1e-30);
     for (scale, &mean) in scale.iter_mut().zip(&mean) {
         *scale = (*scale / count).sqrt();

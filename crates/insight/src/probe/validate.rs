@@ -9,20 +9,22 @@ use crate::table::FeatureTable;
 use crate::watch::Watch;
 use crate::{InsightError, Result};
 
-/// Strengths among which cross-validation chooses, from small (smooth) to large.
+/// Strengths among which cross-validation chooses, in ascending order. A small strength means a strong penalty.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Strengths(Vec<f64>);
 
 impl Default for Strengths {
-    /// Half decades from 1e-5 to 10. For standardised features of a pooled backbone the best usually lies near 1e-3.
+    /// Half decades from 1e-5 to 10. For standardised, pooled features of a backbone, the best strength is usually near 1e-3.
     fn default() -> Self {
         Self((-10..=2).map(|half| 10_f64.powf(f64::from(half) / 2.0)).collect())
     }
 }
 
 impl Strengths {
+    /// A list of strengths, which is sorted.
+    ///
     /// # Errors
-    /// None at all, or one that is not positive.
+    /// [`InsightError::TooFew`] if the list is empty, [`InsightError::Setting`] if a strength is not positive.
     pub fn new(mut strengths: Vec<f64>) -> Result<Self> {
         if strengths.is_empty() {
             return Err(InsightError::TooFew { what: "a cross-validation", needed: "one strength".into(), found: 0 });
@@ -37,21 +39,21 @@ impl Strengths {
     }
 }
 
-/// A strength and how well probes with it did on images that they had not seen.
+/// A strength, and how well probes of this strength classified images that they had not seen.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Tried {
     /// Strength.
     pub strength: f64,
-    /// Mean cross-entropy, by which the choice is made: unlike accuracy it changes with every probability.
+    /// Mean cross-entropy, which decides the choice: unlike accuracy, it changes with every probability.
     pub loss: f64,
-    /// Share of images taken for what they are.
+    /// Share of images that were classified correctly.
     pub accuracy: f64,
 }
 
-/// How a probe did on one fold.
+/// The accuracy of a probe on one fold.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct FoldScore {
-    /// Number of the deal, from 0.
+    /// Number of the division, from 0.
     pub repeat: usize,
     /// Number of the fold, from 0.
     pub fold: usize,
@@ -59,39 +61,38 @@ pub struct FoldScore {
     pub accuracy: Estimate,
 }
 
-/// Mean over folds.
+/// The mean accuracy over folds.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Mean {
-    /// Mean.
+    /// The mean.
     pub mean: f64,
-    /// Deviation from fold to fold.
+    /// Standard deviation over the folds.
     pub sd: f64,
-    /// Where the accuracy lies on images like these, for a probe trained on as many as a fold leaves. Each image
-    /// counts once, however often it was dealt (Wilson); where images come in groups, groups are resampled, because
-    /// the images of one say little more than one image (bootstrap).
+    /// Interval of the accuracy on images like these, for a probe that is fitted to as many images as those of one fold. It is Wilson's
+    /// interval, for which each image counts once with any number of divisions. If images have groups, it comes from a bootstrap that resamples
+    /// groups, because the images of a group say little more than one image.
     pub interval: [f64; 2],
-    /// Images.
+    /// Number of images.
     pub n: usize,
 }
 
-/// Probes that were each judged on images that they had not seen.
+/// The result of a cross-validation, in which each probe is judged on images that it has not seen.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CrossValidation {
-    /// The strength that is chosen; all that follows is with it. It is the smallest whose loss is within one standard
-    /// error of the least (Breiman and others, "Classification and Regression Trees", 1984): weaker penalties are not
-    /// known to be better.
+    /// The chosen strength, with which the predictions and accuracies below were computed. It is the smallest one whose loss is within one standard
+    /// error of the lowest loss (Breiman and others, "Classification and Regression Trees", 1984), because larger ones are not clearly better.
     pub strength: f64,
-    /// All that were tried, ascending.
+    /// All strengths that were tried, in ascending order.
     pub tried: Vec<Tried>,
-    /// For each image the probabilities of the probe that had not seen it; with several deals, their mean.
+    /// For each image, the probabilities of the probe that had not seen it; with several divisions, their mean.
     pub predictions: Predictions,
-    /// Folds, deal by deal.
+    /// The folds, division by division.
     pub folds: Vec<FoldScore>,
     /// Mean over all folds.
     pub accuracy: Mean,
 }
 
-/// One fold on its way through the strengths.
+/// One fold, for which probes of all strengths are fitted one after the other.
 struct Path {
     train: Vec<usize>,
     test: Vec<usize>,
@@ -101,12 +102,13 @@ struct Path {
 }
 
 impl CrossValidation {
-    /// Deals the images of a table into folds, and judges on each a probe that was fitted to the others; features are
-    /// standardised by what is trained on. The strength is the same for all folds; that it is chosen on the same
-    /// images moves the accuracy by far less than its interval, because it is one number.
+    /// Divides the images of a table into folds, and judges a probe on each fold that was fitted to the other folds. Features are
+    /// standardised by the images to which a probe is fitted. All folds have the same strength. It is chosen on the same images, but as it is
+    /// one number, this changes the accuracy by far less than the width of its interval.
     ///
     /// # Errors
-    /// Fewer images or groups than folds, images of one class only, the caller's wish to stop.
+    /// [`InsightError::TooFew`] for fewer images or groups than folds, or images of one class only, [`InsightError::Setting`] for fewer than two
+    /// folds, [`InsightError::Stopped`] if the caller has asked to stop.
     pub fn run(table: &FeatureTable, folds: Folds, strengths: &Strengths, watch: Watch<'_>) -> Result<Self> {
         let deals = folds.deal(table)?;
         let rows: Vec<usize> = (0..table.len()).collect();
@@ -125,13 +127,13 @@ impl CrossValidation {
             paths.par_iter_mut().try_for_each(|path| path.go_on(&standard, strength, watch))?;
             tried.push(score(&paths, &labels, classes, strength));
             kept.push(paths.iter().map(|path| path.probabilities.clone()).collect());
-            // The loss falls and then rises, and weaker penalties take longest.
+            // The loss first falls and then rises with the strength, and the largest strengths take longest, so the search ends when it rises.
             if least(&tried).is_some_and(|best| best < done) {
                 break;
             }
         }
         watch.step("probe", total, total)?;
-        let best = &tried[least(&tried).expect("there is one strength at least")];
+        let best = &tried[least(&tried).expect("there is at least one strength")];
         let limit = best.loss + best.error;
         let chosen = tried.iter().position(|tried| tried.loss <= limit).expect("the best is within the limit");
         paths.iter_mut().zip(kept.swap_remove(chosen)).for_each(|(path, of_fold)| path.probabilities = of_fold);
@@ -166,7 +168,7 @@ impl CrossValidation {
     }
 }
 
-/// Interval of a mean over images of which some come in groups; `None` where each stands alone.
+/// The interval of a mean over images with groups; `None` if no image has a group with others.
 fn grouped_interval(table: &FeatureTable, values: &[f64], seed: u64) -> Option<[f64; 2]> {
     let group_of = table.groups();
     let count = group_of.iter().max().map_or(0, |last| last + 1);
@@ -180,7 +182,7 @@ fn grouped_interval(table: &FeatureTable, values: &[f64], seed: u64) -> Option<[
 }
 
 impl Path {
-    /// The optimum for the next strength, from that of the last.
+    /// Finds the optimum for the next strength, starting from that of the last one.
     fn go_on(&mut self, table: &Standardised, strength: f64, watch: Watch<'_>) -> Result<()> {
         let (probe, point) = table.fit(&self.train, strength, ROUGH, self.point.take(), watch)?;
         self.probabilities = table.probabilities(&probe, &self.test);
@@ -189,7 +191,7 @@ impl Path {
     }
 }
 
-/// What cross-validation says of a strength.
+/// The score of a strength in a cross-validation.
 struct Score {
     tried: Tried,
     loss: f64,
@@ -208,7 +210,7 @@ fn score(paths: &[Path], labels: &[u32], classes: usize, strength: f64) -> Score
         }
     }
     let (loss, sd) = mean_and_sd(&losses);
-    // An image that was dealt several times counts once.
+    // With several divisions, each image still counts once.
     let error = sd / (labels.len() as f64).sqrt();
     let accuracy = f64::from(right) / losses.len().max(1) as f64;
     Score { tried: Tried { strength, loss, accuracy }, loss, error }

@@ -3,31 +3,31 @@ use rayon::prelude::*;
 use super::{LEVEL, quantile};
 use crate::random::Random;
 
-/// Intervals for a statistic of which no formula is known: it is computed again and again on images drawn with
-/// replacement (Efron, "Bootstrap Methods", 1979), and the interval holds the middle of what it gave (percentile
+/// Intervals for statistics without a formula for them: the statistic is computed many times on images that are drawn with
+/// replacement (Efron, "Bootstrap Methods", 1979), and the interval lies between two percentiles of the results (percentile
 /// method).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bootstrap {
-    /// How often images are drawn.
+    /// Number of resamples.
     pub resamples: usize,
     /// Seed of the draws.
     pub seed: u64,
 }
 
 impl Bootstrap {
-    /// Two thousand resamples: limits move by less than a twentieth of the interval from seed to seed.
+    /// Two thousand resamples, with which another seed changes a limit by less than a twentieth of the interval.
     pub fn new(seed: u64) -> Self {
         Self { resamples: 2000, seed }
     }
 
-    /// Interval at [`LEVEL`] of a statistic of `n` images; it gets their numbers, some of them several times. `None`
-    /// where the statistic has no value in more than half of the resamples (as the area under a curve has none
-    /// without both classes).
+    /// The interval at [`LEVEL`] of a statistic of `n` images. The function gets the numbers of images, some of them repeatedly. `None`
+    /// if the statistic has no value in at least half of the resamples (for example, the area under a curve without images of both
+    /// classes).
     pub fn interval(&self, n: usize, statistic: impl Fn(&[usize]) -> Option<f64> + Sync) -> Option<[f64; 2]> {
         self.draw(n, |random| statistic(&(0..n).map(|_| random.below(n)).collect::<Vec<_>>()))
     }
 
-    /// The same where images of one group are alike: whole groups are drawn. `groups` are the numbers of the images
+    /// The interval if images of a group are alike, so that whole groups are drawn. `groups` has the numbers of the images
     /// of each group.
     pub fn interval_of_groups(
         &self,

@@ -1,4 +1,4 @@
-//! How far a number measured on a few images can be trusted.
+//! How far a number that was measured on a few images can be trusted.
 //!
 //! An accuracy of 0.974 on 1,000 photos says that the accuracy on all such photos lies between 0.962 and 0.982.
 //! [`Estimate`] keeps value, interval and number of images together, so that none is shown without the others.
@@ -13,41 +13,41 @@ pub use scores::{macro_f1, roc_auc};
 
 use serde::{Deserialize, Serialize};
 
-/// Level of every interval that names no other: 95 %.
+/// The level of all intervals, unless another one is given: 95 %.
 pub const LEVEL: f64 = 0.95;
 
-/// A measured number, how far it can be trusted, and on how many images it was measured.
+/// A measured number with its interval, and the number of images on which it was measured.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Estimate {
-    /// The number.
+    /// The measured number.
     pub value: f64,
-    /// Lower and upper limit; the interval covers the true value in [`LEVEL`] of all cases.
+    /// Lower and upper limit. The interval covers the true value in a share of [`LEVEL`] of all cases.
     pub interval: [f64; 2],
-    /// Images that it was measured on.
+    /// The number of images on which it was measured.
     pub n: usize,
 }
 
 impl Estimate {
-    /// The share `right / n` with Wilson's interval; without images it is 0 and lies anywhere.
+    /// The share `right / n` with Wilson's interval. Without images, it is 0 with the interval from 0 to 1.
     pub fn share(right: usize, n: usize) -> Self {
         let value = right as f64 / n.max(1) as f64;
         Self { value, interval: wilson(value, n, LEVEL), n }
     }
 
-    /// How many images the value is the share of, where it is a share.
+    /// The number of images in the share, if the value is a share.
     pub fn count(&self) -> usize {
         count_of(self.value, self.n)
     }
 }
 
-/// How many of `n` images a share of them is.
+/// The number of images in a share of `n` images.
 pub fn count_of(share: f64, n: usize) -> usize {
     (share * n as f64).round() as usize
 }
 
-/// Wilson's score interval for a share seen among `n` (Wilson, "Probable Inference, the Law of Succession, and
-/// Statistical Inference", 1927), without continuity correction. It stays within 0 and 1, and is sound for few images
-/// and for shares near 1, where the usual `share ± z·deviation` is not.
+/// Wilson's score interval for a share of `n` images (Wilson, "Probable Inference, the Law of Succession, and
+/// Statistical Inference", 1927), without continuity correction. It stays between 0 and 1, and is also right for few images
+/// and for shares near 1, where the usual `share ± z·deviation` is wrong.
 pub fn wilson(share: f64, n: usize, level: f64) -> [f64; 2] {
     if n == 0 {
         return [0.0, 1.0];
@@ -59,7 +59,7 @@ pub fn wilson(share: f64, n: usize, level: f64) -> [f64; 2] {
     [((middle - half) / scale).max(0.0), ((middle + half) / scale).min(1.0)]
 }
 
-/// What one reaches without looking at the photos.
+/// The accuracy that can be reached without looking at the photos.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Baselines {
     /// Accuracy of guessing each class equally often.
@@ -68,15 +68,15 @@ pub struct Baselines {
     pub majority: f64,
     /// Index of that class.
     pub majority_class: usize,
-    /// Images counted.
+    /// Number of images.
     pub n: usize,
 }
 
 impl Baselines {
-    /// Of `counts` images per class. Classes without images count for chance: a guess may fall on them.
+    /// The baselines for `counts` images per class. Classes without images lower `chance`, because a guess may name them.
     pub fn of(counts: &[usize]) -> Self {
         let n: usize = counts.iter().sum();
-        // `max_by_key` gives the last of equals, and the first is wanted.
+        // `max_by_key` gives the last of equal elements; `rev` makes it the first class.
         let (majority_class, most) =
             counts.iter().enumerate().rev().max_by_key(|(_, count)| **count).unwrap_or((0, &0));
         let majority = *most as f64 / n.max(1) as f64;
@@ -84,12 +84,12 @@ impl Baselines {
     }
 }
 
-/// The value below which a standard normal variable lies with this probability, to 1e-12 or so.
+/// The value below which a standard normal variable lies with this probability, with an error of about 1e-12.
 pub(crate) fn normal_quantile(probability: f64) -> f64 {
     if probability <= 0.0 || probability >= 1.0 {
         return if probability <= 0.0 { f64::NEG_INFINITY } else { f64::INFINITY };
     }
-    // Bisection is exact enough and has no table of constants to mistype.
+    // Bisection is exact enough, and needs no table of constants.
     let (mut low, mut high) = (-40.0, 40.0);
     for _ in 0..80 {
         let middle = (low + high) / 2.0;
@@ -99,7 +99,7 @@ pub(crate) fn normal_quantile(probability: f64) -> f64 {
 }
 
 /// The probability that a standard normal variable lies below `x` (Marsaglia, "Evaluating the Normal Distribution",
-/// 2004: a series near zero; beyond it, Laplace's continued fraction).
+/// 2004), by a series near zero, and by Laplace's continued fraction farther away.
 fn normal_share(x: f64) -> f64 {
     let density = (-x * x / 2.0).exp() / (2.0 * std::f64::consts::PI).sqrt();
     if x.abs() > 6.0 {
@@ -116,7 +116,7 @@ fn normal_share(x: f64) -> f64 {
     0.5 + density * sum
 }
 
-/// The value below which a share of sorted values lies, between two of them in proportion (NumPy's default).
+/// The quantile of sorted values, interpolated linearly between two of them (NumPy's default).
 pub(crate) fn quantile(sorted: &[f64], share: f64) -> f64 {
     let at = share.clamp(0.0, 1.0) * (sorted.len() - 1) as f64;
     let (low, rest) = (at.floor() as usize, at.fract());
@@ -124,7 +124,7 @@ pub(crate) fn quantile(sorted: &[f64], share: f64) -> f64 {
     sorted[low] + rest * (sorted[high] - sorted[low])
 }
 
-/// Mean and deviation (of a sample: divided by one less than there are).
+/// Mean and standard deviation of a sample (with `n - 1` in the denominator).
 pub(crate) fn mean_and_sd(values: &[f64]) -> (f64, f64) {
     let n = values.len() as f64;
     let mean = values.iter().sum::<f64>() / n.max(1.0);

@@ -6,21 +6,21 @@ use crate::{InsightError, Result};
 /// Two classifiers on the same images. Only the images on which exactly one of them is right can tell them apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Paired {
-    /// Images on which both are right.
+    /// Number of images on which both are right.
     pub both: usize,
-    /// Images on which only the first is.
+    /// Number of images on which only the first one is right.
     pub only_first: usize,
-    /// Images on which only the second is.
+    /// Number of images on which only the second one is right.
     pub only_second: usize,
-    /// Images on which neither is.
+    /// Number of images on which neither is right.
     pub neither: usize,
 }
 
 impl Paired {
-    /// Whether each was right, image by image.
+    /// Counts the images, given for each classifier and image whether it is right.
     ///
     /// # Errors
-    /// Lists of different length.
+    /// [`InsightError::Count`] if the lists have different lengths.
     pub fn new(first: &[bool], second: &[bool]) -> Result<Self> {
         if first.len() != second.len() {
             let (found, expected) = (second.len(), first.len());
@@ -36,11 +36,11 @@ impl Paired {
         self.both + self.only_first + self.only_second + self.neither
     }
 
-    /// McNemar's test, exact: how probable so uneven a split of the images on which they differ is, if both are
-    /// equally good (two-sided). Below 0.05 they are usually called different.
+    /// McNemar's exact test (two-sided): the probability that the images on which exactly one is right are divided at least as unevenly, if both
+    /// classifiers are equally good. If it is below 0.05, they are usually called different.
     pub fn p_value(&self) -> f64 {
         let (fewer, all) = (self.only_first.min(self.only_second), self.only_first + self.only_second);
-        // Σ binomial(all, k) / 2^all for k up to the smaller count, in logarithms: 2^all is beyond any float.
+        // Σ binomial(all, k) / 2^all for k up to the smaller count, computed with logarithms because 2^all may overflow.
         let mut logarithm = -(all as f64) * std::f64::consts::LN_2;
         let mut sum = logarithm.exp();
         for k in 1..=fewer {
@@ -55,11 +55,11 @@ impl Paired {
         self.p_value() < 1.0 - LEVEL
     }
 
-    /// How much more accurate the first is, with the interval of the paired bootstrap.
+    /// The accuracy of the first minus that of the second, with the interval of the paired bootstrap.
     pub fn difference(&self, bootstrap: Bootstrap) -> Estimate {
         let n = self.n();
         let value = (self.only_first as f64 - self.only_second as f64) / n.max(1) as f64;
-        // Images are known by their kind alone, so their order is of no account.
+        // Only the counts of the four kinds matter, so the images may be numbered in any order.
         let sign = |image: usize| {
             let first = usize::from(image < self.only_first) as f64;
             let second = usize::from((self.only_first..self.only_first + self.only_second).contains(&image)) as f64;
@@ -70,9 +70,10 @@ impl Paired {
         Estimate { value, interval, n }
     }
 
-    /// How many photos would tell them apart with a probability of `power`, if they go on differing as they do now
+    /// The number of photos with which the test would tell them apart with a probability of `power`, if they differ on as large a share of
+    /// photos as now
     /// (Connor, "Sample Size for Testing Differences in Proportions for the Paired-Sample Design", Biometrics 1987).
-    /// `None` where they are equally often right: no number would.
+    /// `None` if they are equally often right, because then no number is enough.
     pub fn photos_needed(&self, power: f64) -> Option<usize> {
         let n = self.n() as f64;
         let (first, second) = (self.only_first as f64 / n, self.only_second as f64 / n);

@@ -1,7 +1,7 @@
-/// Mean over classes of F1, over the images that `rows` name (some of them several times, as a bootstrap does).
-/// Classes that no image bears and none was taken for are left out, as in scikit-learn. `None` without images.
+/// The mean F1 over classes for the images in `rows`, which a bootstrap may contain repeatedly.
+/// As in scikit-learn, classes that are neither the label nor the prediction of any image are left out. `None` without images.
 pub fn macro_f1(classes: usize, labels: &[u32], predicted: &[u32], rows: &[usize]) -> Option<f64> {
-    // Of each class: rightly found, its images, images taken for it.
+    // For each class: images that are correctly predicted, images with this label, images with this prediction.
     let mut counts = vec![(0_usize, 0_usize, 0_usize); classes];
     for &row in rows {
         let (label, taken_for) = (labels[row] as usize, predicted[row] as usize);
@@ -15,9 +15,9 @@ pub fn macro_f1(classes: usize, labels: &[u32], predicted: &[u32], rows: &[usize
     (!scores.is_empty()).then(|| scores.iter().sum::<f64>() / scores.len() as f64)
 }
 
-/// Area under the ROC curve over the images that `rows` name: how probably an image that `is` of the class scores
-/// higher than one that is not, where a tie counts half (Mann and Whitney). `None` where one of the two sides is
-/// empty.
+/// The area under the ROC curve for the images in `rows`: the probability that an image of the class (`is`) scores
+/// higher than another one, where equal scores count half (Mann and Whitney). `None` if all images or none are of the
+/// class.
 pub fn roc_auc(is: &[bool], scores: &[f64], rows: &[usize]) -> Option<f64> {
     let mut sorted: Vec<(f64, bool)> = rows.iter().map(|&row| (scores[row], is[row])).collect();
     sorted.sort_by(|a, b| a.0.total_cmp(&b.0));

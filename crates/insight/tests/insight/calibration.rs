@@ -19,7 +19,7 @@ fn the_temperature_is_that_of_the_least_loss() {
 
 #[test]
 fn an_overconfident_classifier_is_made_honest_and_predicts_the_same() {
-    // It says 0.99 and is right in three of four cases.
+    // The classifier's confidence is always 0.99, and it is right in three of four cases.
     let probabilities = (0..400).flat_map(|row| if row % 2 == 0 { [0.99, 0.01] } else { [0.01, 0.99] }).collect();
     let labels = (0..400_u32).map(|row| (row + u32::from(row % 8 > 5)) % 2).collect();
     let sure = Predictions::new(2, labels, probabilities).unwrap();
@@ -42,7 +42,7 @@ fn the_calibration_error_is_the_mean_gap_of_confidence_and_accuracy() {
 
 #[test]
 fn a_model_that_answers_only_where_it_is_sure_is_right_more_often() {
-    // Ten photos, surest first; the fourth and the last two are wrong.
+    // There are ten photos in descending order of confidence; the fourth and the last two are wrong.
     let confidence = |row: usize| 0.99 - 0.04 * row as f64;
     let probabilities = (0..10).flat_map(|row| [confidence(row), 1.0 - confidence(row)]).collect();
     let labels = (0..10).map(|row| u32::from([3, 8, 9].contains(&row))).collect();

@@ -7,7 +7,7 @@ use injerto_insight::{FeatureTable, Part, Watch};
 
 use crate::{noise, table, with_images};
 
-/// A photo of blobs, as a function of place in it, 0 to 1; `seed` says which photo.
+/// The brightness of a photo of blobs at a place in it, from 0 to 1 along each axis; `seed` says which photo.
 fn scene(seed: usize, x: f64, y: f64) -> f64 {
     let blob = |at: usize| {
         let [left, top, size, light] = [0, 1, 2, 3].map(|number| noise(seed * 1000 + at, number));
@@ -18,7 +18,7 @@ fn scene(seed: usize, x: f64, y: f64) -> f64 {
     (128.0 + (0..60).map(blob).sum::<f64>()).clamp(0.0, 255.0)
 }
 
-/// Pixels of the part of a scene between two corners.
+/// A photo of the part of a scene between two corners.
 fn photo(seed: usize, width: usize, height: usize, from: [f64; 2], to: [f64; 2], mirrored: bool) -> Picture {
     let along =
         |at: usize, count: usize, axis: usize| from[axis] + (to[axis] - from[axis]) * (at as f64 + 0.5) / count as f64;
@@ -58,7 +58,7 @@ fn pictures_of_one_colour_are_alike_only_if_the_colour_is() {
     assert_eq!(flat(10).agreement(&whole(1)).correlation, 0.0);
 }
 
-/// Sixty images far from each other, of which 50 to 59 resemble 0 to 9.
+/// Sixty images that are far apart, except that images 50 to 59 resemble images 0 to 9.
 fn with_copies() -> FeatureTable {
     let features = table(60, 16, 2, |row, column| {
         if row < 50 { noise(row, column) } else { noise(row - 50, column) + 0.03 * noise(row + 500, column) }
@@ -92,7 +92,7 @@ fn copies_are_found_and_those_across_the_split_come_first() {
 
 #[test]
 fn features_that_are_near_are_no_copies_if_the_pixels_say_so() {
-    // Of the ten pairs, those of 3 and 57 are other photos.
+    // In two of the ten pairs, those of rows 53 and 57, the photos are different.
     let picture = |row: usize| Some(whole(if row == 53 || row == 57 { row } else { row % 50 }));
     let found = find(&with_copies(), picture);
     let expected: Vec<(usize, usize)> =
@@ -109,10 +109,10 @@ fn equal_content_is_an_exact_copy_whatever_the_features_say() {
     let found = find(&table, |_| None);
     let exact: Vec<&Leak> = found.iter().filter(|leak| leak.kind == Kind::Exact).collect();
     assert_eq!((exact.len(), exact[0].a, exact[0].b, exact[0].across()), (1, 20, 59, Across::Split));
-    assert_eq!(found[0].kind, Kind::Exact, "what is sure comes first");
+    assert_eq!(found[0].kind, Kind::Exact, "exact copies come first");
     let alone = injerto_insight::leaks::exact(table.images());
     assert_eq!((alone.len(), (alone[0].a, alone[0].b), alone[0].similarity), (1, (20, 59), 1.0));
-    // A hundred copies are a chain, not 4,950 pairs.
+    // Copies of one photo are paired as a chain: fifty of them give 49 pairs, and not 1,225.
     let many = with_images(&with_copies(), |row, image| {
         (image.content, image.label, image.part) = ((row < 50).then_some([1; 32]), 0, Part::Training);
     });

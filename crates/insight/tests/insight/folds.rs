@@ -8,7 +8,7 @@ use crate::{noise, table, waves, with_images};
 
 #[test]
 fn every_class_is_dealt_equally_into_all_folds() {
-    // Classes of 60, 25 and 13 images.
+    // The classes have 60, 25 and 13 images.
     let table = with_images(&waves(98, 3, 3), |row, image| image.label = u32::from(row >= 60) + u32::from(row >= 85));
     for seed in 0..5 {
         let dealt = Folds { count: 4, repeats: 3, seed }.deal(&table).unwrap();
@@ -21,11 +21,11 @@ fn every_class_is_dealt_equally_into_all_folds() {
                 }
             }
         }
-        assert!(dealt[0] != dealt[1], "each deal is another");
+        assert!(dealt[0] != dealt[1], "the divisions differ");
         assert_eq!(
             dealt,
             Folds { count: 4, repeats: 3, seed }.deal(&table).unwrap(),
-            "and repeats itself from the seed"
+            "the divisions follow from the seed"
         );
     }
 }
@@ -63,7 +63,7 @@ fn too_few_images_or_folds_are_refused() {
 
 #[test]
 fn bursts_do_not_make_an_accuracy_look_surer_than_it_is() {
-    // Each photo is there ten times. Dealt as single images, copies on the other side of a fold give the label away.
+    // Each photo occurs ten times. If images are divided one by one, copies in other folds reveal the label.
     let burst = |row: usize, column: usize| noise(row / 10, column);
     let single =
         with_images(&table(300, 20, 2, burst), |row, image| image.label = u32::from(noise(row / 10, 99) > 0.0));

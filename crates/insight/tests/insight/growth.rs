@@ -38,7 +38,7 @@ fn a_law_is_found_in_points_that_follow_it_and_none_of_its_parts_is_negative() {
 
 #[test]
 fn more_photos_help_where_there_is_more_to_learn() {
-    // Many weak features, so a probe of few images errs often.
+    // There are many weak features, so a probe of few images makes many errors.
     let hard = table(400, 60, 2, |row, column| noise(row, column) + if row % 2 == column % 2 { 0.12 } else { -0.12 });
     let curve = LearningCurve::measure(&hard, Folds::new(5, 1), 0.01, Watch::none()).unwrap();
     let (first, last) = (curve.points[0], *curve.points.last().unwrap());
@@ -75,7 +75,7 @@ fn features_that_tell_classes_apart_score_higher() {
 fn suggestions_are_uncertain_typical_and_unlike_each_other() {
     let at = |degrees: f64| [degrees.to_radians().cos() as f32, degrees.to_radians().sin() as f32];
     let matrix = |degrees: &[f64]| Matrix::new(2, degrees.iter().flat_map(|&it| at(it)).collect()).unwrap();
-    // Twelve photos around 60 degrees, twelve around 20, and one alone at 170.
+    // Twelve photos lie around 60 degrees, twelve around 20, and one by itself at 170.
     let crowd = |middle: f64| (0..12).map(move |photo| middle + f64::from(photo) / 4.0);
     let degrees: Vec<f64> = crowd(60.0).chain(crowd(20.0)).chain([170.0]).collect();
     let (labelled, pool) = (matrix(&[0.0]), matrix(&degrees));
@@ -87,8 +87,8 @@ fn suggestions_are_uncertain_typical_and_unlike_each_other() {
     assert!(found[0].row < 12 && (12..24).contains(&found[1].row), "one of each crowd: {found:?}");
     assert!(found.iter().all(|it| it.uncertainty == 1.0 && it.typicality > 0.9));
     let all = next(&unsure, 99);
-    assert_eq!((all.len(), all[24].row, all[24].typicality), (25, 24, 0.0), "who stands alone comes last");
-    // Of the first crowd the classifier is sure.
+    assert_eq!((all.len(), all[24].row, all[24].typicality), (25, 24, 0.0), "the photo that lies by itself comes last");
+    // The classifier is sure of the first crowd.
     let sure = [[1.0, 0.0].repeat(12), [0.6, 0.4].repeat(13)].concat();
     assert!((12..24).contains(&next(&sure, 1)[0].row) && (next(&sure, 1)[0].uncertainty - 0.8).abs() < 1e-9);
     assert!(suggest::next(&labelled, &pool, &unsure[1..], 3, Watch::none()).is_err());
@@ -96,13 +96,13 @@ fn suggestions_are_uncertain_typical_and_unlike_each_other() {
 
 #[test]
 fn the_score_is_the_evidence_worked_out_directly() {
-    // One feature, four images: the posterior is one-dimensional, and the evidence a Gaussian's density.
+    // With one feature, the posterior is one-dimensional; for four images, the evidence is the density of a four-dimensional Gaussian.
     let (f, labels) = ([0.5_f64, 1.0, -0.7, 0.2], [1_u32, 1, 0, 0]);
     let features: Vec<f32> = f.iter().map(|&x| x as f32).collect();
     let images = labels.map(|label| Image::new("photo", label)).to_vec();
     let table = FeatureTable::new(Matrix::new(1, features).unwrap(), images, vec!["a".into(), "b".into()]).unwrap();
     let found = logme(&table).unwrap();
-    // The logarithm of the density of y under N(0, I/beta + f fᵀ/alpha), at the best alpha and beta of a fine grid.
+    // The expected value is the logarithm of the density of y under N(0, I/beta + f fᵀ/alpha), at the best alpha and beta of a fine grid.
     let density = |y: [f64; 4], alpha: f64, beta: f64| {
         let (yy, fy, ff) = (
             y.iter().map(|y| y * y).sum::<f64>(),

@@ -21,7 +21,7 @@ fn suspects_and_their_order_equal_cleanlab() {
 
 #[test]
 fn wrong_labels_are_found_with_what_they_should_be() {
-    // Three directions with some noise; every twentieth image bears the label of another.
+    // The classes are three directions with some noise; every twentieth image has the label of another class.
     let clean = table(300, 8, 3, |row, column| 2.0 + noise(row, column) + if column == row % 3 { 2.0 } else { 0.0 });
     let is_wrong = |row: usize| row % 20 == 7;
     let wrong = with_images(&clean, |row, image| image.label = (image.label + u32::from(is_wrong(row))) % 3);
@@ -36,7 +36,7 @@ fn wrong_labels_are_found_with_what_they_should_be() {
     assert!(found.is_sorted_by(|a, b| a.self_confidence <= b.self_confidence));
     let other = Predictions::new(3, vec![0], vec![1.0, 0.0, 0.0]).unwrap();
     let error = find(&wrong, &around, &other).unwrap_err().to_string();
-    assert_eq!(error, "1 out-of-fold predictions of these images, but 300 are expected");
+    assert_eq!(error, "there are 1 out-of-fold predictions of these images, but 300 are expected");
 }
 
 #[test]

@@ -1,5 +1,5 @@
-//! Questions to data whose answers are known: golden values of scikit-learn, SciPy and cleanlab (`golden/insight_values.py`), and
-//! tables that are drawn so that the answer is in them.
+//! Questions whose answers are known: golden values of scikit-learn, SciPy and cleanlab (`golden/insight_values.py`), and
+//! tables that are made so that the answer follows from their construction.
 
 mod calibration;
 mod copies;
@@ -19,7 +19,7 @@ fn classes(count: usize) -> Vec<String> {
     (0..count).map(|class| format!("class {class}")).collect()
 }
 
-/// A table of the rows that `feature` gives for row and column, in double precision; labels are dealt in turn.
+/// A table whose features are `feature(row, column)`, computed in double precision; the labels of the rows cycle through the classes.
 fn table(rows: usize, width: usize, count: usize, feature: impl Fn(usize, usize) -> f64) -> FeatureTable {
     let all = (0..rows).flat_map(|row| (0..width).map(move |column| (row, column)));
     let values = all.map(|(row, column)| feature(row, column) as f32).collect();
@@ -27,10 +27,10 @@ fn table(rows: usize, width: usize, count: usize, feature: impl Fn(usize, usize)
     FeatureTable::new(Matrix::new(width, values).unwrap(), images, classes(count)).unwrap()
 }
 
-/// A number between -1 and 1 that has nothing to do with that of another place.
+/// A number between -1 and 1 that is independent of the numbers of other places.
 fn noise(row: usize, column: usize) -> f64 {
     let mut bits = (row as u64) << 32 | column as u64;
-    // The finaliser of SplitMix64.
+    // These operations are the finaliser of SplitMix64.
     bits = (bits ^ (bits >> 30)).wrapping_add(0x9e37_79b9_7f4a_7c15).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     ((bits ^ (bits >> 31)) >> 11) as f64 / (1_u64 << 52) as f64 - 1.0
@@ -88,12 +88,12 @@ fn a_table_holds_together_or_is_refused_with_the_reason() {
         let features = Matrix::new(2, vec![0.0; rows * 2]).unwrap();
         FeatureTable::new(features, vec![Image::new("a/b.jpg", label)], classes(2)).unwrap_err().to_string()
     };
-    assert_eq!(message(3, 0), "1 images, but 3 are expected");
+    assert_eq!(message(3, 0), "there are 1 images, but 3 are expected");
     assert_eq!(message(1, 2), "the label of a/b.jpg is 2, but there are 2 classes");
     let error = Matrix::new(2, vec![0.0, 1.0, 2.0, f32::NAN]).unwrap_err().to_string();
     assert_eq!(
         error,
         "row 1 of the features holds a value that is not finite; compute the features of this image again"
     );
-    assert_eq!(Matrix::new(2, vec![0.0; 5]).unwrap_err().to_string(), "5 values in rows, but 4 are expected");
+    assert_eq!(Matrix::new(2, vec![0.0; 5]).unwrap_err().to_string(), "there are 5 values in rows, but 4 are expected");
 }

@@ -25,7 +25,7 @@ fn coefficients_and_probabilities_equal_scikit_learn() {
         close(&first, &expected, 1e-4);
         let units = if probe.classes() == 2 { 1 } else { probe.classes() };
         let linear = probe.linear(units).unwrap();
-        // scikit-learn lays weights out by class, Keras by feature.
+        // The first axis of weights is the class in scikit-learn, and the feature in Keras.
         let width = table.features().width();
         let weights = |unit: usize| (0..width).map(move |at| (unit, at));
         let all = (0..units).flat_map(weights).map(|(unit, at)| f64::from(linear.weights[at * units + unit]));
@@ -86,7 +86,7 @@ fn features_that_do_not_vary_or_lie_far_from_zero_change_nothing() {
 
 #[test]
 fn cross_validation_chooses_a_strength_and_judges_each_image_by_a_probe_that_has_not_seen_it() {
-    // Nothing in the features tells the classes apart, so only a probe that has seen an image knows its label.
+    // The features do not depend on the classes, so only a probe that has seen an image can know its label.
     let noise = table(90, 40, 3, noise);
     let seen = Probe::fit(&noise, 10.0, none()).unwrap().predict(&noise).unwrap().accuracy();
     let unseen = CrossValidation::run(&noise, Folds::new(5, 1), &Strengths::new(vec![10.0]).unwrap(), none()).unwrap();
@@ -150,12 +150,12 @@ fn neighbours_are_those_of_the_largest_cosine() {
         assert!(found.iter().all(|it| (f64::from(it.similarity) - cosine(it.row)).abs() < 1e-5));
     }
     let error = Neighbours::new(table.features()).nearest(&Matrix::new(2, vec![1.0; 4]).unwrap(), 1, none());
-    assert_eq!(error.unwrap_err().to_string(), "2 features per image, but 9 are expected");
+    assert_eq!(error.unwrap_err().to_string(), "there are 2 features per image, but 9 are expected");
 }
 
 #[test]
 fn all_pairs_of_many_images_give_the_neighbours_that_each_query_finds_alone() {
-    // Blocks of rows, and a rest; every fifth row is the one before it, so that many are equally near.
+    // The rows are two blocks and a rest; every fifth row equals the one before it, so that many rows are equally near.
     let table = table(431, 37, 3, |row, column| noise(row - usize::from(row % 5 == 4), column));
     let found = nearest_others(table.features(), 4, |a, b| a % 7 != b % 7, none()).unwrap();
     let one_by_one = Neighbours::new(table.features()).nearest(table.features(), 431, none()).unwrap();
@@ -173,7 +173,7 @@ fn all_pairs_of_many_images_give_the_neighbours_that_each_query_finds_alone() {
 
 #[test]
 fn images_of_a_burst_do_not_vote_for_each_other() {
-    // Pairs of equal rows with random labels: the twin knows the label, and nothing else does.
+    // Rows come in equal pairs with random labels, so only the other row of its pair knows a row's label.
     let twins = table(80, 6, 2, |row, column| noise(row / 2, column));
     let twins = with_images(&twins, |row, image| image.label = u32::from(noise(row / 2, 99) > 0.0));
     let alone = leave_one_out(&twins, &Neighbourhood::of(&twins, none()).unwrap(), 1).unwrap().accuracy().value;

@@ -69,7 +69,7 @@ fn two_classifiers_differ_by_the_images_on_which_one_of_them_is_right() {
     assert!(!paired.distinguishable());
     assert_eq!(
         Paired::new(&[true], &[]).unwrap_err().to_string(),
-        "0 answers of the second classifier, but 1 are expected"
+        "there are 0 answers of the second classifier, but 1 are expected"
     );
 }
 
@@ -78,7 +78,7 @@ fn so_many_photos_tell_two_classifiers_apart_in_four_of_five_trials() {
     let paired = Paired { both: 954, only_first: 20, only_second: 10, neither: 16 };
     let needed = paired.photos_needed(0.8).unwrap();
     assert!((2000..2800).contains(&needed), "{needed}");
-    // Trials with so many photos, of which 2 % only the first and 1 % only the second gets right.
+    // Each trial has this number of photos; only the first classifier is right on 2 % of them, and only the second one on 1 %.
     let mut state = 1_u64;
     let mut uniform = || {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);

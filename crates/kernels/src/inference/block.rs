@@ -3,24 +3,24 @@
 use super::view::{Region, View};
 use crate::geometry::Geometry;
 
-/// Pixels whose addresses are found at once; their windows stay near while the panels of weights go by.
+/// Number of pixels whose addresses are computed at once. Their windows stay in the cache while all panels of weights are multiplied.
 pub(crate) const BLOCK: usize = 128;
 
 /// Addresses of up to [`BLOCK`] pixels.
 pub(crate) struct Block<T> {
-    /// First value of each pixel's window.
+    /// The first value of each pixel's window.
     pub input: [*const T; BLOCK],
     pub output: [*mut T; BLOCK],
-    /// Null where nothing is added.
+    /// The values that are added; null if there are none.
     pub residual: [*const T; BLOCK],
-    /// Values from a pixel's window to that of the next, unless there is a break between them.
+    /// Values from the window of a pixel to that of the next pixel, unless there is a break between them.
     distance: usize,
-    /// The pixels, in order, whose windows lie elsewhere than those before them let expect.
+    /// The pixels, in order, whose windows are not at this distance from that of the pixel before.
     breaks: Vec<usize>,
 }
 
 impl<T> Block<T> {
-    /// How far the windows of some pixels lie from each other, if that is equally far.
+    /// The distance between the windows of these pixels; `None` if it is not the same for all.
     #[inline(always)]
     pub(crate) fn distance(&self, pixels: std::ops::Range<usize>) -> Option<usize> {
         let inside = |at: &usize| pixels.start < *at && *at < pixels.end;
@@ -31,7 +31,7 @@ impl<T> Block<T> {
 /// Goes through the pixels of a region, image by image and row by row.
 pub(crate) struct Walk<'a, T> {
     geometry: &'a Geometry,
-    /// Pixels from one row to the next, of which those after the output's width are none: their output is null.
+    /// Pixels from one row to the next. Those after the output's width are only placeholders: their output is null.
     pitch: usize,
     input: View<T>,
     output: View<T>,
@@ -43,7 +43,7 @@ pub(crate) struct Walk<'a, T> {
 }
 
 impl<'a, T> Walk<'a, T> {
-    /// A walk from the first pixel of a region of `output`, whose windows lie in `input`.
+    /// A walk over a region of `output`, whose windows lie in `input`; `views` is `[input, output]`.
     pub(crate) fn new(
         geometry: &'a Geometry,
         views: [View<T>; 2],
@@ -53,9 +53,9 @@ impl<'a, T> Walk<'a, T> {
         Self::stretched(geometry, geometry.output[1], views, residual, region)
     }
 
-    /// The same with rows of `pitch` pixels, at least the output's width: where the windows of a row's first pixel and of the last one
-    /// before it are as far apart as any two, the pixels of several rows lie equally far apart. What is computed for the pixels between
-    /// rows belongs nowhere; their windows lie between those of others.
+    /// A walk with rows of `pitch` pixels, at least the output's width. A suitable `pitch` makes the windows of several rows equally far apart,
+    /// from the last pixel of a row to the first one of the next too. The results of the additional pixels are dropped; their windows lie
+    /// between those of the output's pixels.
     pub(crate) fn stretched(
         geometry: &'a Geometry,
         pitch: usize,
@@ -67,7 +67,7 @@ impl<'a, T> Walk<'a, T> {
         Self { geometry, pitch, input, output, residual, region, image, y, x: 0 }
     }
 
-    /// How many pixels the region has, with those between rows.
+    /// The number of pixels in the region, the additional ones included.
     pub(crate) fn pixels(&self) -> usize {
         let between = self.region.rows.len().saturating_sub(1) * self.pitch;
         match self.region.rows.is_empty() {
@@ -76,7 +76,7 @@ impl<'a, T> Walk<'a, T> {
         }
     }
 
-    /// The addresses of the next `count` pixels, which `block` has first afterwards.
+    /// Writes the addresses of the next `count` pixels to the beginning of `block`.
     #[inline(always)]
     pub(crate) fn next(&mut self, count: usize, block: &mut Block<T>) {
         let mut done = 0;
@@ -85,7 +85,7 @@ impl<'a, T> Walk<'a, T> {
         while done < count {
             let (image, y, x) = (self.image, self.y, self.x);
             let width = self.geometry.output[1];
-            // The last row of an image has none after it.
+            // The last row of an image has no additional pixels.
             let end = if y + 1 == self.region.rows.end { width } else { self.pitch };
             // Pixels of a row lie equally far apart.
             let run = done..count.min(done + end - x);

@@ -1,5 +1,5 @@
-//! Convolutions and dense layers as matrix products without the matrix: a tile of pixels by a panel of filters stays in
-//! registers while taps and channels go by; pixels are read where they lie, through one address each.
+//! Convolutions and dense layers as matrix products for which no matrix of windows is made. The sums of a tile of pixels by a panel of filters
+//! stay in registers while the loop goes over taps and channels; pixels are read where they lie, through one address each.
 
 use super::block::{BLOCK, Block, Walk};
 use super::view::{Epilogue, Region, View};
@@ -13,17 +13,17 @@ use crate::simd::{Simd, per_isa};
 #[derive(Debug)]
 pub(crate) struct Convolution {
     geometry: Geometry,
-    /// Where each run of weights starts in the input, from the window's first value.
+    /// Where the input of each run of weights starts, in values from the window's first.
     taps: Vec<usize>,
-    /// Values that follow one another at each tap.
+    /// Consecutive values at each tap.
     run: usize,
     groups: Vec<Group>,
-    /// One value per filter, and zeros for a vector beyond them.
+    /// One value per filter, followed by a vector of zeros.
     bias: Vec<f32>,
     epilogue: Epilogue,
 }
 
-/// Filters that see the same channels of the input.
+/// The filters that see the same channels of the input.
 #[derive(Debug)]
 struct Group {
     /// First channel of the input.
@@ -35,8 +35,8 @@ struct Group {
 }
 
 impl Convolution {
-    /// A convolution with `weight(k, filter)` for the k-th value of a window of the filter's group. `steps` are those from one
-    /// row and from one pixel of the input to the next.
+    /// A convolution with the weights `weight(k, filter)`, where `k` counts the values of a window of the filter's group. `steps` are the
+    /// distances in values from one row and from one pixel of the input to the next.
     pub(crate) fn new(
         isa: Present,
         geometry: Geometry,
@@ -65,12 +65,12 @@ impl Convolution {
     }
 }
 
-/// Work of one convolution.
+/// The arguments of one convolution.
 pub(crate) struct Job<'a> {
     pub convolution: &'a Convolution,
     pub input: View,
     pub output: View,
-    /// Added before the last function.
+    /// Values that are added before the last function.
     pub residual: Option<View>,
     pub region: Region,
 }
@@ -99,7 +99,7 @@ pub(crate) unsafe fn run(isa: Present, job: &Job<'_>) {
     }
 }
 
-/// All filters of a group for the first `count` pixels of a block.
+/// Computes all filters of a group for the first `count` pixels of a block.
 ///
 /// # Safety
 /// The views hold these pixels, their windows, and a vector beyond.
@@ -109,7 +109,7 @@ unsafe fn multiply(job: &Job<'_>, group: &Group, block: &Block<f32>, count: usiz
     let clip = if let Epilogue::Clamp(low, high) = *epilogue { Some((low, high)) } else { None };
     let tiles = count.div_ceil(kernel.rows);
     for (at, right) in group.weights.panels().enumerate() {
-        // After the last panel the next block begins with the first.
+        // After the last panel, the next block begins with the first one again.
         let next = group.weights.panel((at + 1) % group.weights.len());
         let to = group.to + right.first;
         let start = &bias[to..];
@@ -125,13 +125,14 @@ unsafe fn multiply(job: &Job<'_>, group: &Group, block: &Block<f32>, count: usiz
                 ahead,
                 after,
             };
-            // SAFETY: the window of each pixel lies in the input's halo, each output has all filters, and the residual a vector beyond.
+            // SAFETY: the window of each pixel lies in the input and its halo, each output has all filters, and the residual has a vector beyond
+            // them.
             unsafe { kernel.run(&tile) };
         }
     }
 }
 
-/// Pixels whose values a function is still to be applied to.
+/// Pixels to whose values a function must still be applied.
 pub(crate) struct Pixels<'a> {
     pixels: &'a [*mut f32],
     filters: usize,
@@ -139,7 +140,7 @@ pub(crate) struct Pixels<'a> {
 }
 
 per_isa! {
-    /// Applies a function that would push the sums of a tile out of the registers.
+    /// Applies a function that a tile cannot apply, because it would need the registers of the sums.
     apply_epilogue = apply_kernel(Pixels<'_>)
 }
 

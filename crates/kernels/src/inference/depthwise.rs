@@ -1,4 +1,4 @@
-//! Depthwise convolutions: a vector of channels at a time, or two of bf16, and several columns of the output in registers.
+//! Depthwise convolutions, computed for one vector of channels at a time (two for bf16), with the sums of several columns in registers.
 
 use std::mem::MaybeUninit;
 
@@ -10,12 +10,12 @@ use crate::linalg::{COLUMNS, column};
 use crate::memory::{OutOfMemory, filled};
 use crate::simd::{Simd, per_isa, wide_or_portable};
 
-/// How weights and bias lie.
+/// The order of channels in weights and bias.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Order {
-    /// Channel by channel.
+    /// The order of the output's channels.
     Plain,
-    /// In blocks of 32 channels, those with an even number before the others: as two vectors of bf16 are loaded at once.
+    /// Blocks of 32 channels, in which even channels come before odd ones: the order in which two vectors of bf16 are loaded at once.
     Pairs,
 }
 
@@ -28,7 +28,7 @@ impl Order {
         }
     }
 
-    /// Weights, or the bias, for `N` vectors of values from `channel` on.
+    /// Loads weights, or the bias, for `N` vectors of values from `channel` on.
     ///
     /// # Safety
     /// The numbers of all channels lie at the pointer, up to whole blocks of 32; the instructions of `S` are there.
@@ -38,7 +38,7 @@ impl Order {
             1 => channel,
             _ => channel / COLUMNS * COLUMNS + channel % COLUMNS / 2,
         };
-        // SAFETY: a block's first half has a vector at the place, and so has the second; the instructions of `S` are there.
+        // SAFETY: both halves of a block have a whole vector at this place; the instructions of `S` are there.
         unsafe {
             let mut all = [S::load(p.add(first)); N];
             if N == 2 {
@@ -53,9 +53,9 @@ impl Order {
 #[derive(Debug, Clone)]
 pub(crate) struct Depthwise {
     geometry: Geometry,
-    /// Output channels for each of the input.
+    /// Number of output channels for each channel of the input.
     multiplier: usize,
-    /// `[tap, output channel]`, whole vectors of channels with zeros beside them.
+    /// `[tap, output channel]`, where channels are filled up with zeros to whole vectors.
     weights: Vec<f32>,
     /// One value per output channel, likewise.
     bias: Vec<f32>,
@@ -73,7 +73,7 @@ impl Depthwise {
     ) -> Result<Self, OutOfMemory> {
         let (taps, channels) = (geometry.window[0] * geometry.window[1], bias.len());
         let (pitch, multiplier) = (channels.next_multiple_of(COLUMNS), channels / geometry.input[2]);
-        // Kernels of any size take their channels one by one.
+        // The kernel for other sizes reads channels in their own order.
         let order = if is_unrolled(&geometry, multiplier) { order } else { Order::Plain };
         let mut weights = filled(0.0, taps * pitch, "weights")?;
         for (tap, row) in weights.chunks_exact_mut(pitch).enumerate() {
@@ -90,25 +90,25 @@ impl Depthwise {
         self.geometry.input[2] * self.multiplier
     }
 
-    /// Channels of the output, with room for a vector read beyond them.
+    /// Channels of the output, filled up to whole vectors.
     fn pitch(&self) -> usize {
         self.bias.len()
     }
 }
 
-/// Whether there is a kernel of the window's size.
+/// Whether there is a kernel that is compiled for the window's size.
 fn is_unrolled(geometry: &Geometry, multiplier: usize) -> bool {
     let Geometry { window, strides, dilation, .. } = geometry;
     let size = matches!((window, strides[1]), ([3, 3] | [5, 5], 1 | 2) | ([7, 7], 1));
     size && multiplier == 1 && dilation[1] == 1
 }
 
-/// Work of one depthwise convolution.
+/// The arguments of one depthwise convolution.
 pub(crate) struct Job<'a, T> {
     pub depthwise: &'a Depthwise,
     pub input: View<T>,
     pub output: View<T>,
-    /// Added before the last function.
+    /// Values that are added before the last function.
     pub residual: Option<View<T>>,
     pub region: Region,
 }
@@ -135,7 +135,7 @@ unsafe fn doubles<S: Simd, T: Element>(job: &Job<'_, T>) {
     unsafe { kernel::<S, T, 2>(job) }
 }
 
-/// Kernels of `N` vectors of channels at once.
+/// Computes the region, `N` vectors of channels at a time.
 #[inline(always)]
 unsafe fn kernel<S: Simd, T: Element, const N: usize>(job: &Job<'_, T>) {
     let Depthwise { geometry, multiplier, .. } = job.depthwise;
@@ -143,7 +143,7 @@ unsafe fn kernel<S: Simd, T: Element, const N: usize>(job: &Job<'_, T>) {
         // SAFETY: the views hold the region, its windows and a vector beyond; the instructions of `S` are there.
         return unsafe { any::<S, T>(job) };
     }
-    // SAFETY: the views hold the region, the windows in the input's halo and a vector beyond (see `View`); the instructions of `S`
+    // SAFETY: the views hold the region, the windows in the input and its halo, and a vector beyond (see `View`); the instructions of `S`
     // are there.
     unsafe {
         match (geometry.window[0], geometry.strides[1]) {
@@ -156,24 +156,24 @@ unsafe fn kernel<S: Simd, T: Element, const N: usize>(job: &Job<'_, T>) {
     }
 }
 
-/// Rows of the region.
+/// The rows of the region, as pairs of image and row.
 #[inline(always)]
 fn rows(region: &Region) -> impl Iterator<Item = (usize, usize)> {
     let rows = region.rows.clone();
     region.images.clone().flat_map(move |image| rows.clone().map(move |y| (image, y)))
 }
 
-/// Most columns of the output at once: their sums, a row of weights and an input fill less than 32 registers.
+/// Upper limit of the columns that are computed at once: their sums, a row of weights and an input take less than 32 registers.
 const MOST: usize = 8;
 
-/// Upper limit of the bytes of input under the windows of one band: half of a first cache of 48 KiB. The windows of the next row find the
-/// rows that they share with this one there.
+/// Upper limit of the bytes of input under the windows of one row of a band: half of a first-level cache of 48 KiB. There, the windows of the
+/// next row find the rows that they share with this one.
 const NEAR: usize = 24 << 10;
 
-/// Kernels of a known size, up to [`MOST`] columns at once, as evenly as they go.
+/// The kernel for windows of a known size. It computes up to [`MOST`] columns at once, in groups that are as equal as possible.
 ///
-/// Bands of columns and channels are computed from the first row to the last: whole rows of wide layers do not fit in the first cache,
-/// and would be fetched again for every row of a window.
+/// The output is divided into bands of columns and channels, each of which is computed from the first row to the last: whole rows of wide
+/// layers do not fit in the first-level cache, and would be fetched again for every row of a window.
 #[inline(always)]
 unsafe fn columns<S: Simd, T: Element, const N: usize, const H: usize, const W: usize, const STRIDE: usize>(
     job: &Job<'_, T>,
@@ -183,7 +183,7 @@ unsafe fn columns<S: Simd, T: Element, const N: usize, const H: usize, const W: 
     let window = H * (width.div_ceil(parts) * STRIDE + W) * size_of::<T>();
     let bands = (channels * window).div_ceil(NEAR);
     let band = channels.div_ceil(bands).next_multiple_of(N * S::LANES);
-    // The most common end is short enough to happen in registers: whole vectors are clipped and stored.
+    // In the most common case, the sums are clipped and stored straight from registers.
     let clip = match (job.depthwise.epilogue, job.residual) {
         (Epilogue::Clamp(low, high), None) if T::limits(low, high) => Some((low, high)),
         _ => None,
@@ -198,8 +198,8 @@ unsafe fn columns<S: Simd, T: Element, const N: usize, const H: usize, const W: 
                         let clip = if channel + N * S::LANES <= channels { clip } else { None };
                         let mut room = MaybeUninit::<[[S::V; N]; MOST]>::uninit();
                         let sums = room.as_mut_ptr().cast::<[S::V; N]>();
-                        // SAFETY: the columns lie in the region that the views hold, and the channel is one of theirs; the sums of as many
-                        // columns are written, of which there are at most `MOST`, as are read; the instructions of `S` are there.
+                        // SAFETY: the columns lie in the region that the views hold, and have this channel; `sums` has room for the columns, of
+                        // which there are at most `MOST`, and only sums that have been written are read; the instructions of `S` are there.
                         unsafe {
                             match end - x {
                                 8 => sum::<S, T, N, H, W, STRIDE, 8>(job, image, at, sums, clip),
@@ -222,8 +222,8 @@ unsafe fn columns<S: Simd, T: Element, const N: usize, const H: usize, const W: 
     }
 }
 
-/// Writes code once for each column of the input that [`MOST`] columns of the output can have under their windows. The compiler may leave
-/// a loop over them as it is, because its turns differ, and then the sums are in memory.
+/// Repeats code for each column of the input that can lie under the windows of [`MOST`] columns of the output. The iterations of a loop over
+/// them would differ, so the compiler might not unroll it, and then the sums would be in memory.
 macro_rules! for_each_column {
     (|$column:ident| $body:expr) => {
         for_each_column!(0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18; |$column| $body)
@@ -236,8 +236,8 @@ macro_rules! for_each_column {
     };
 }
 
-/// The sums of `X` columns. With `clip` they are clipped and stored in the output; without it, `to` gets them, because what else happens
-/// at the end is much code, which would be compiled again for each size.
+/// Computes the sums of `X` columns. With `clip`, they are clipped and stored in the output. Without it, they are written to `to`, because
+/// the code of the other epilogues is long and would be compiled again for each size.
 #[inline(always)]
 #[expect(clippy::needless_range_loop, reason = "iterators over the sums would keep them in memory")]
 unsafe fn sum<
@@ -259,7 +259,7 @@ unsafe fn sum<
     let d = job.depthwise;
     let (in_y, in_x) = (d.geometry.start(0, y), (x * STRIDE) as isize - d.geometry.before[1] as isize);
     let (pitch, down) = (d.pitch(), d.geometry.dilation[0]);
-    // SAFETY: the columns' windows lie in the input's halo, with a vector beyond; weights and bias are whole vectors (`pitch`); `to` has
+    // SAFETY: the columns' windows lie in the input and its halo, with a vector beyond; weights and bias are whole vectors (`pitch`); `to` has
     // room for `X` sums; the instructions of `S` are there.
     unsafe {
         let mut sums = [Order::load::<S, N>(d.bias.as_ptr(), channel); X];
@@ -269,7 +269,7 @@ unsafe fn sum<
             for j in 1..W {
                 weights[j] = Order::load::<S, N>(d.weights.as_ptr().add((i * W + j) * pitch), channel);
             }
-            // Every column of the input is read once. Each sum takes its taps from left to right.
+            // Every column of the input is read once, and each sum adds up its taps from left to right.
             for_each_column!(|COLUMN| if COLUMN < (X - 1) * STRIDE + W {
                 let value = T::load_all::<S, N>(row.add(COLUMN * job.input.pixel));
                 for j in 0..W {
@@ -336,15 +336,14 @@ unsafe fn store<S: Simd, T: Element>(job: &Job<'_, T>, image: usize, [y, x, chan
     }
 }
 
-/// Kernels of any size, and several outputs per channel.
+/// The kernel for windows of any size, and for several output channels per input channel.
 #[inline(always)]
 unsafe fn any<S: Simd, T: Element>(job: &Job<'_, T>) {
     for (image, y) in rows(&job.region) {
         for x in 0..job.depthwise.geometry.output[1] {
             let mut channel = 0;
             while channel < job.depthwise.channels() {
-                // SAFETY: the pixel lies in the region that the views hold, and the channel is one of its; the instructions of `S`
-                // are there.
+                // SAFETY: the pixel lies in the region that the views hold, and has this channel; the instructions of `S` are there.
                 unsafe { vector::<S, T>(job, image, [y, x, channel]) };
                 channel += S::LANES;
             }
@@ -352,13 +351,13 @@ unsafe fn any<S: Simd, T: Element>(job: &Job<'_, T>) {
     }
 }
 
-/// A vector of channels of one pixel.
+/// Computes a vector of channels of one pixel.
 #[inline(always)]
 unsafe fn vector<S: Simd, T: Element>(job: &Job<'_, T>, image: usize, [y, x, channel]: [usize; 3]) {
     let d = job.depthwise;
     let Geometry { window, dilation, .. } = d.geometry;
     let (in_y, in_x) = (d.geometry.start(0, y), d.geometry.start(1, x));
-    // SAFETY: the pixel's window lies in the input's halo, with a vector beyond; weights and bias are whole vectors (`pitch`); the
+    // SAFETY: the pixel's window lies in the input and its halo, with a vector beyond; weights and bias are whole vectors (`pitch`); the
     // instructions of `S` are there.
     unsafe {
         let mut sum = S::load(d.bias.as_ptr().add(channel));

@@ -1,4 +1,4 @@
-//! What a program does differently for each number format in which values lie between its steps.
+//! The number formats in which a program stores the values between its steps, each with its kernels.
 
 use std::fmt::Debug;
 
@@ -14,29 +14,29 @@ use crate::isa::Present;
 use crate::linalg::PresentUnit;
 use crate::memory::OutOfMemory;
 
-/// A number format with the kernels that read and write it.
+/// A number format, with the kernels that read and write it.
 pub(crate) trait Format: Element + Debug {
-    /// The instructions that a program is compiled for.
-    type Means: Copy + Debug + Send + Sync;
+    /// The instructions or the unit that a program is compiled for.
+    type Hardware: Copy + Debug + Send + Sync;
 
-    /// A convolution or a dense layer.
+    /// A convolution or a dense layer, with its packed weights.
     type Product: Debug + Send + Sync;
 
-    /// Images that go through a step together in one thread: enough that weights are used again while they are near.
+    /// Number of images that one thread takes through a step together, so that weights are used again while they are in the cache.
     const GROUP: usize;
 
-    /// Whether products may be computed by minimal filtering, whose tiles want more zeros around their input.
+    /// Whether products may be computed by minimal filtering, whose tiles need more zeros around their input.
     const MINIMAL: bool;
 
-    /// How the weights of depthwise convolutions lie.
+    /// How the weights of depthwise convolutions are arranged.
     const DEPTHWISE: depthwise::Order;
 
-    /// The vectors for everything but products.
-    fn vectors(means: Self::Means) -> Present;
+    /// The vectors for everything except products.
+    fn vectors(hardware: Self::Hardware) -> Present;
 
     /// Prepares a product that reads `input`.
     fn prepare(
-        means: Self::Means,
+        hardware: Self::Hardware,
         weights: Weights,
         input: Placed,
         epilogue: Epilogue,
@@ -46,7 +46,7 @@ pub(crate) trait Format: Element + Debug {
     ///
     /// # Safety
     /// The views hold the region, the windows that it needs, and a vector beyond.
-    unsafe fn multiply(means: Self::Means, product: &Self::Product, places: Places<Self>, region: Region);
+    unsafe fn multiply(hardware: Self::Hardware, product: &Self::Product, places: Places<Self>, region: Region);
 
     /// Computes a region of a depthwise convolution.
     ///
@@ -66,36 +66,37 @@ pub(crate) trait Format: Element + Debug {
     /// The views hold the region and what it is made of, with a vector beyond.
     unsafe fn simple(isa: Present, job: &simple::Job<'_, Self>);
 
-    /// Copies a value to where it is `f32`.
+    /// Copies an output of a program, as `f32`.
     ///
     /// # Safety
-    /// Both views hold the images, and nobody else touches the output.
+    /// Both views hold the images, and no other code accesses the output.
     unsafe fn copy_out(isa: Present, job: &simple::Out<Self>);
 
-    /// These values as `f32`; `copy` is room for them where they are not.
+    /// These values as `f32`. If the format is another one, they are converted to `copy`.
     fn singles<'a>(values: &'a [Self], copy: &'a mut Vec<f32>) -> &'a [f32];
 
-    /// Lets `work` write rows of `width` values that are `step` values apart; `work` is told how far apart they are for it.
+    /// Lets `work` write rows of `width` values in `f32`, and stores them in `rows`, `step` values apart. The second argument of `work` is the
+    /// distance of the rows that it gets.
     fn write_rows(rows: &mut [Self], width: usize, step: usize, work: impl FnOnce(&mut [f32], usize));
 }
 
-/// Where a product finds its values.
+/// The views of a product's values.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Places<T> {
     pub input: View<T>,
     pub output: View<T>,
-    /// Added before the last function.
+    /// Values that are added before the last function.
     pub residual: Option<View<T>>,
 }
 
-/// A product in `f32`.
+/// A convolution or a dense layer in `f32`.
 #[derive(Debug)]
 pub(crate) enum Single {
     Direct(Convolution),
     Minimal(Minimal),
 }
 
-/// Weights of a product as `weight(k, filter)`, each scaled in double precision and rounded once, and its bias.
+/// The scaled weights of a product as a function of `k` and the filter, in double precision, and its bias in `f32`.
 fn scaled(weights: &Weights) -> (impl Fn(usize, usize) -> f64 + '_, Vec<f32>) {
     let filters = weights.bias.len();
     let bias = weights.bias.iter().map(|&x| x as f32).collect();
@@ -103,15 +104,15 @@ fn scaled(weights: &Weights) -> (impl Fn(usize, usize) -> f64 + '_, Vec<f32>) {
 }
 
 impl Format for f32 {
-    type Means = Present;
+    type Hardware = Present;
     type Product = Single;
 
     const GROUP: usize = 4;
     const MINIMAL: bool = true;
     const DEPTHWISE: depthwise::Order = depthwise::Order::Plain;
 
-    fn vectors(means: Present) -> Present {
-        means
+    fn vectors(hardware: Present) -> Present {
+        hardware
     }
 
     fn prepare(isa: Present, weights: Weights, input: Placed, epilogue: Epilogue) -> Result<Single, OutOfMemory> {
@@ -172,16 +173,16 @@ impl Format for f32 {
 }
 
 impl Format for Bf16 {
-    type Means = PresentUnit;
+    type Hardware = PresentUnit;
     type Product = Product;
 
-    // Products take so much less time that reading the weights takes a large part of it.
+    // Products are so much faster than in `f32` that reading the weights takes a large part of the time.
     const GROUP: usize = 8;
     const MINIMAL: bool = false;
     const DEPTHWISE: depthwise::Order = depthwise::Order::Pairs;
 
-    fn vectors(means: PresentUnit) -> Present {
-        means.vectors()
+    fn vectors(hardware: PresentUnit) -> Present {
+        hardware.vectors()
     }
 
     fn prepare(unit: PresentUnit, weights: Weights, input: Placed, epilogue: Epilogue) -> Result<Product, OutOfMemory> {

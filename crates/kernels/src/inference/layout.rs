@@ -1,4 +1,5 @@
-//! Where values lie: one arena per image, planned once. A value's place is given to the next as soon as its last reader is done.
+//! The places of values in memory. There is one arena per image, which is planned once; after its last reader, a value's place is used for
+//! others.
 
 use injerto_graph::Attention;
 use injerto_graph::limits::MOST_VALUES;
@@ -14,16 +15,16 @@ use super::strips::{Chain, Inner, Reach};
 use super::view::{Epilogue, Placed};
 use crate::memory::OutOfMemory;
 
-/// Bytes from which on a value between two steps is worth keeping in the cache.
+/// Bytes from which on a value between two steps is large enough for a chain, which keeps it in the cache.
 const LARGE: usize = 96 << 10;
 
-/// Bytes of weights that a chain may have: they are read again for every strip, and are to stay in the cache too.
+/// Upper limit of the bytes of weights in a chain: they are read again for every strip, and must stay in the cache too.
 const MOST_WEIGHTS: usize = 512 << 10;
 
-/// Values after each buffer that a vector may read, or two vectors of bf16 that are loaded at once.
+/// Values after each buffer, so that a vector (or the two vectors of bf16 that are loaded at once) may be read beyond its end.
 pub(super) const SLACK: usize = 32;
 
-/// A buffer's zeros, as `(offset, length)` of runs.
+/// The zeros around a value, as runs `(offset, length)`.
 pub(crate) type Zeros = Vec<(usize, usize)>;
 
 /// A step that can be run.
@@ -34,13 +35,13 @@ pub(crate) struct Step<T: Format> {
     pub inputs: Vec<usize>,
     pub residual: Option<usize>,
     pub output: usize,
-    /// Halos to be written before.
+    /// The zeros of its output's halo, which are written before the step.
     pub zeros: Zeros,
-    /// Multiplications for one image.
+    /// Number of multiplications for one image.
     pub products: usize,
 }
 
-/// What a step does, its parameters in the order in which they are read.
+/// The operation of a step, with its parameters in the order in which they are read.
 #[derive(Debug)]
 pub(crate) enum Operation<T: Format> {
     Product(T::Product),
@@ -50,24 +51,24 @@ pub(crate) enum Operation<T: Format> {
     Simple(Simple),
 }
 
-/// Steps, where their values lie, and how much room an image takes.
+/// The steps of a program, and the places of their values.
 #[derive(Debug)]
 pub(crate) struct Layout<T: Format> {
     pub steps: Vec<Step<T>>,
     pub values: Vec<Placed>,
-    /// Values of an image's arena.
+    /// Number of values in an image's arena.
     pub size: usize,
-    /// All steps in order: alone, or several that run strip by strip.
+    /// All steps in order, in chains of one step or of several that run strip by strip.
     pub chains: Vec<Chain>,
 }
 
-/// For each value the one that holds it, and from which channel on.
+/// For each value, the value whose buffer it is in (the outermost concatenation, or itself), and its first channel there.
 fn roots(values: &[Value]) -> Vec<(usize, usize)> {
     let mut roots: Vec<Option<(usize, usize)>> = vec![None; values.len()];
     let mut way = Vec::new();
     for value in 0..values.len() {
         let mut at = value;
-        // Concatenations of concatenations may be as many as layers: what was found once is not walked again.
+        // Concatenations may be nested as deep as there are layers, so what was found once is not searched again.
         let mut found = loop {
             if let Some(found) = roots[at] {
                 break found;
@@ -87,15 +88,15 @@ fn roots(values: &[Value]) -> Vec<(usize, usize)> {
     roots.into_iter().flatten().collect()
 }
 
-/// Values that an image's arena may have: as many as a network, and some for whole lines of the cache.
+/// Upper limit of the values in an image's arena. It is larger than that of a network, because buffers are rounded up to whole cache lines.
 const LARGEST_ARENA: usize = 2 * MOST_VALUES;
 
-/// Gives each value its place, and makes the steps ready to run.
+/// Gives each value its place, and prepares the steps.
 ///
 /// # Errors
-/// [`Error::Size`] for a value that takes more room with its halo than a network may have: a graph's own limits do not see what
-/// several readers want around one value. After that no size here can overflow.
-pub(crate) fn lay_out<T: Format>(means: T::Means, lowering: Lowering) -> Result<Layout<T>, Error> {
+/// [`Error::Size`] for a value that with its halo takes more memory than a network may: the limits of a graph do not know the halo, which has
+/// room for the padding of all readers. After this check, no size here can overflow. [`Error::Memory`] if there is no memory for the weights.
+pub(crate) fn lay_out<T: Format>(hardware: T::Hardware, lowering: Lowering) -> Result<Layout<T>, Error> {
     let Lowering { steps: fused, values, outputs } = lowering;
     let roots = roots(&values);
     for step in &fused {
@@ -105,7 +106,7 @@ pub(crate) fn lay_out<T: Format>(means: T::Means, lowering: Lowering) -> Result<
     }
     let chains = chains(&fused, &values, &outputs);
     let (lives, first) = lives(&fused, &chains, &roots, &outputs);
-    // How many rows exist of what lies inside a chain.
+    // For each value inside a chain, how many of its rows exist at a time.
     let mut rows: Vec<Option<usize>> = vec![None; values.len()];
     for chain in &chains {
         for (step, capacity) in fused[chain.steps.clone()].iter().zip(chain.capacities()) {
@@ -133,16 +134,16 @@ pub(crate) fn lay_out<T: Format>(means: T::Means, lowering: Lowering) -> Result<
         let root = roots[fused.output].0;
         let begins = first[root] == Some(at) && rows[root].is_none();
         let zeros = if begins { zeros(&values[root], offsets[root]) } else { Vec::new() };
-        step(means, fused, &placed, zeros)
+        step(hardware, fused, &placed, zeros)
     });
     let steps = made.collect::<Result<_, _>>()?;
     Ok(Layout { steps, values: placed, size, chains })
 }
 
-/// The steps from which on and up to which a value is there.
+/// The first and the last step at which a value must be in memory; `None` if no step touches it.
 type Life = Option<(usize, usize)>;
 
-/// The life of each value that holds others, and the first step that touches it.
+/// For each value that has a buffer, its life, and the first step that touches it.
 fn lives(
     steps: &[Fused],
     chains: &[Chain],
@@ -165,7 +166,7 @@ fn lives(
     }
     let first = lives.iter().map(|life| life.map(|life| life.0)).collect();
     for chain in chains {
-        // Steps of a chain take turns: what one of them touches lives as long as all.
+        // The steps of a chain run alternately, so a value that one of them touches lives during all of them.
         for step in &steps[chain.steps.clone()] {
             extend(&mut lives, step, chain.steps.start, chain.steps.end - 1);
         }
@@ -173,15 +174,16 @@ fn lives(
     (lives, first)
 }
 
-/// Gives buffers places in an arena, where only those overlap that never live together: the offset of each, and the arena's size.
+/// Gives buffers places in an arena such that two buffers only overlap if they never live at the same time. Returns the offset of each, and
+/// the arena's size.
 ///
 /// # Errors
-/// The value that does not fit in the largest arena.
+/// The number of the value that does not fit in the largest arena.
 fn pack(mut values: Vec<usize>, lengths: &[usize], lives: &[Life]) -> Result<(Vec<usize>, usize), usize> {
-    // What has its place already, from the front to the back: first value, end, and its life.
+    // The buffers that have a place already, in the order of their places: offset, end, and life.
     let mut taken: Vec<(usize, usize, Life)> = Vec::new();
     let (mut offsets, mut size) = (vec![0; lengths.len()], 0);
-    // Large buffers first: small ones fit in between.
+    // Large buffers come first, so that small ones can fill the gaps.
     values.sort_by_key(|&value| (std::cmp::Reverse(lengths[value]), value));
     let together = |a: Life, b: Life| a.zip(b).is_some_and(|(a, b)| a.0 <= b.1 && b.0 <= a.1);
     for value in values {
@@ -206,7 +208,7 @@ fn pack(mut values: Vec<usize>, lengths: &[usize], lives: &[Life]) -> Result<(Ve
     Ok((offsets, size))
 }
 
-/// [`buffer`] of a whole value, if that is no more than a network may have.
+/// [`buffer`] of a whole value; `None` if that is more than a network may have.
 fn checked_buffer(value: &Value) -> Option<usize> {
     let [[top, bottom], [left, right]] = value.halo;
     let [height, width, channels] = value.shape;
@@ -215,18 +217,19 @@ fn checked_buffer(value: &Value) -> Option<usize> {
     (all <= MOST_VALUES).then(|| buffer(value, None))
 }
 
-/// Room that a value (or `rows` of it) takes with its halo, in whole cache lines.
+/// Number of values that a value's buffer has, halo and slack included: for the whole value, or for `rows` of it.
 fn buffer(value: &Value, rows: Option<usize>) -> usize {
     let [[top, bottom], _] = value.halo;
     (rows.unwrap_or(value.shape[0] + top + bottom) * row(value) + SLACK).next_multiple_of(SLACK)
 }
 
-/// Values of a row with its halo.
+/// Number of values in a row with its halo.
 fn row(value: &Value) -> usize {
     (value.shape[1] + value.halo[1][0] + value.halo[1][1]) * value.shape[2]
 }
 
-/// Groups steps: a step joins the one before where it alone reads its output, row by row, and the output is large.
+/// Divides the steps into chains. A step joins the chain of the step before it if it is the only reader of that step's output, reads it row by
+/// row, and the output is large.
 fn chains(steps: &[Fused], values: &[Value], outputs: &[usize]) -> Vec<Chain> {
     let mut readers = vec![0; values.len()];
     for step in steps {
@@ -258,7 +261,7 @@ fn chains(steps: &[Fused], values: &[Value], outputs: &[usize]) -> Vec<Chain> {
             .map(|at| {
                 let value = &values[steps[at].output];
                 let reach_of = |at: usize| reach(&steps[at], values);
-                let reach = reach_of(at + 1).expect("checked as it joined");
+                let reach = reach_of(at + 1).expect("each step of a chain has a reach");
                 let tile = reach_of(at).map_or(1, |reach| reach.tile);
                 let left = value.halo[1][0] * value.shape[2];
                 Inner { height: value.shape[0], halo: value.halo[0], tile, reach, row: row(value), left }
@@ -282,14 +285,14 @@ fn weight(step: &Fused) -> usize {
     }
 }
 
-/// How a step reaches for rows of its one input; `None` where it is not so simple.
+/// Which rows of its only input a step reads for a row of its output; `None` if it has several inputs, or reads all rows.
 fn reach(step: &Fused, values: &[Value]) -> Option<Reach> {
     let same = Reach { stride: 1, front: 0, window: 1, tile: 1 };
     match &step.work {
         Work::Convolution(weights) | Work::Depthwise(weights) => {
             Some(Reach::new(&weights.geometry, weights.form.map_or(1, |form| form.tile()[0])))
         }
-        // One window over all rows would hold them all.
+        // A window over all rows would need all of them at once.
         Work::Pool(pool) => (values[step.output].shape[0] > 1).then(|| Reach::new(&pool.geometry, 1)),
         Work::Map { .. } | Work::Softmax | Work::Normalise(Normalise { over: Over::Pixel, .. }) => Some(same),
         Work::Add
@@ -305,13 +308,13 @@ fn reach(step: &Fused, values: &[Value]) -> Option<Reach> {
     }
 }
 
-/// Runs of zeros around a value that begins at `offset`.
+/// The runs of zeros around a value whose buffer begins at `offset`.
 fn zeros(value: &Value, offset: usize) -> Zeros {
     let [height, width, channels] = value.shape;
     let [[top, bottom], [left, right]] = value.halo;
     let row = (width + left + right) * channels;
     let mut runs = Vec::new();
-    // From the left of one row back to the right of the one above.
+    // A run goes from the right side of one row to the left side of the next.
     let mut start = 0;
     for y in 0..height {
         let end = (top + y) * row + left * channels;
@@ -324,12 +327,17 @@ fn zeros(value: &Value, offset: usize) -> Zeros {
     runs
 }
 
-fn step<T: Format>(means: T::Means, fused: Fused, placed: &[Placed], zeros: Zeros) -> Result<Step<T>, OutOfMemory> {
+fn step<T: Format>(
+    hardware: T::Hardware,
+    fused: Fused,
+    placed: &[Placed],
+    zeros: Zeros,
+) -> Result<Step<T>, OutOfMemory> {
     let epilogue = fused.epilogue;
     let (operation, each) = match fused.work {
         Work::Convolution(weights) => {
             let each = weights.kernel.len() / weights.bias.len().max(1);
-            (Operation::Product(T::prepare(means, weights, placed[fused.inputs[0]], epilogue)?), each)
+            (Operation::Product(T::prepare(hardware, weights, placed[fused.inputs[0]], epilogue)?), each)
         }
         Work::Depthwise(weights) => {
             let [kh, kw] = weights.geometry.window;
@@ -344,7 +352,7 @@ fn step<T: Format>(means: T::Means, fused: Fused, placed: &[Placed], zeros: Zero
         Work::Join(join, factors) => (Operation::Simple(Simple::Join(join, factors, epilogue)), 0),
         Work::Normalise(normalise) => (Operation::Normalise(normalise), 0),
         Work::Attention(sizes) => {
-            // For each output value its share of both products.
+            // The multiplications of both products, divided by the number of output values.
             let Attention { others, channels, value_channels, .. } = sizes;
             (Operation::Attention(sizes), others * (channels + value_channels) / value_channels.max(1))
         }

@@ -1,16 +1,17 @@
 //! A frozen prefix compiled for the CPU.
 //!
-//! [`Program::compile`] takes layers of a graph with their parameters and makes few steps of them: batch normalisation goes
-//! into the convolution before it, activations and sums into the convolution's end, and zero padding into the convolution after
-//! it; the inputs of a concatenation are written in their place. Values are channels last, with the zeros that windows want
-//! already around them, in one arena per image that is planned once.
+//! [`Program::compile`] makes few steps of the layers of a graph and their parameters. Batch normalisation is folded into the convolution
+//! before it, activations and sums become the convolution's epilogue, and zero padding becomes that of the convolution after it; the inputs
+//! of a concatenation are written directly to their places in it. Values are channels last, and the zeros that windows read around them
+//! (their halo) are stored too. All values of an image lie in one arena, which is planned once.
 //!
-//! An image's result is the same bit for bit in any batch and with any number of threads: every sum is one chain in one order,
-//! wherever its tile falls.
+//! The result of an image is the same, bit for bit, in any batch and with any number of threads, because each sum is added up in one
+//! order, whatever tile it is in.
 //!
-//! - `lowering`: layers to steps; `layout`: steps to memory; `strips`: which steps run together, a few rows at a time;
-//! - `convolution`, `minimal`, `product`, `depthwise`, `attention`, `normalise`, `simple`: what steps do, with the products of
-//!   [`crate::linalg`]; `format`: what of it depends on the number format of the values between steps, `f32` or bf16.
+//! - `lowering` makes steps of layers, `layout` gives their values places in memory, and `strips` decides which steps run together, a few
+//!   rows at a time;
+//! - `convolution`, `minimal`, `product`, `depthwise`, `attention`, `normalise` and `simple` compute steps, with the products of
+//!   [`crate::linalg`]; `format` holds what depends on the number format of the values between steps, `f32` or bf16.
 
 mod attention;
 mod block;
@@ -46,7 +47,7 @@ use view::{Region, View};
 /// Why a program cannot be compiled.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
-    /// A layer that is needed and not among those to compile.
+    /// A needed layer is not among those to compile.
     #[error("layer '{layer}' is needed, but is not among the layers of '{graph}' that are to be compiled")]
     Layer {
         /// Its name.
@@ -54,62 +55,62 @@ pub enum Error {
         /// Name of the graph.
         graph: String,
     },
-    /// A parameter of another length than the graph's.
+    /// A parameter's length is not the one that the graph says.
     #[error("parameter '{parameter}' has {found} values, expected {expected}")]
     Parameter {
         /// `LAYER/PARAMETER`.
         parameter: String,
-        /// By the graph.
+        /// The number of values that the graph says.
         expected: usize,
-        /// What was given.
+        /// The number of values that were given.
         found: usize,
     },
-    /// A scale or shift of the input for another number of channels.
+    /// The scale or the shift of the input does not have one value for each channel.
     #[error("the input's scale and shift have {found} values, expected one for each of {expected} channels")]
     Input {
         /// Channels of the input.
         expected: usize,
-        /// What was given.
+        /// The number of values that were given.
         found: usize,
     },
-    /// A value that takes more room than any network's: the zeros that several layers want around it add up.
+    /// A value with its halo takes more memory than any network may: the halo has room for the padding of all layers that read the value.
     #[error(
-        "layer '{layer}' puts out values that take more room than there is, with the zeros that other layers want around them"
+        "the values of layer '{layer}' take more memory than a network may have, together with the zeros that other layers need around them"
     )]
     Size {
         /// Name of the layer.
         layer: String,
     },
-    /// Memory that this machine does not give.
+    /// This machine does not have enough memory.
     #[error(transparent)]
     Memory(#[from] OutOfMemory),
-    /// Instructions that this machine does not have.
-    #[error("this machine has no {isa:?} instructions; take Isa::detect()")]
+    /// This machine does not have the instructions.
+    #[error("this machine has no instructions of {}; use Isa::detect()", isa.name())]
     Instructions {
-        /// What was asked for.
+        /// The instructions that were asked for.
         isa: Isa,
     },
-    /// A unit for bf16 that this machine does not have.
-    #[error("this machine does not multiply bf16 by {}; take Unit::detect()", unit.name())]
+    /// This machine does not have the unit for bf16.
+    #[error("this machine does not multiply bf16 by {}; use Unit::detect()", unit.name())]
     Unit {
-        /// What was asked for.
+        /// The unit that was asked for.
         unit: Unit,
     },
 }
 
-/// What happens to pixels before the first layer: `x * scale + shift` for each channel.
+/// The preprocessing of pixels: `x * scale + shift` for each channel.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Input {
-    /// One factor per channel, after reordering; empty (with `shift`) for none.
+    /// One factor per channel, in the order after `reverse_channels`. Empty, together with `shift`, to leave pixels as they are.
     pub scale: Vec<f64>,
-    /// One summand per channel, after reordering.
+    /// One summand per channel, in the same order.
     pub shift: Vec<f64>,
-    /// Last channel first: RGB becomes BGR.
+    /// Whether the order of channels is reversed first: RGB becomes BGR.
     pub reverse_channels: bool,
 }
 
 impl From<&Preprocessing> for Input {
-    /// For RGB pixels from 0 to 255.
+    /// The preprocessing for RGB pixels from 0 to 255.
     fn from(preprocessing: &Preprocessing) -> Self {
         let Preprocessing { scale, mean, std, channel_order, .. } = preprocessing;
         Self {
@@ -123,39 +124,39 @@ impl From<&Preprocessing> for Input {
 /// Time and work of one step.
 #[derive(Debug, Clone, PartialEq)]
 pub struct StepProfile {
-    /// Name of the first layer in it.
+    /// Name of its first layer; for a chain of steps, those of all steps, joined by ` + `.
     pub name: String,
-    /// Time in one thread.
+    /// Time in one thread, in seconds.
     pub seconds: f64,
-    /// Multiplications, for all images.
+    /// Number of multiplications, for all images together.
     pub products: usize,
 }
 
-/// Layers of a graph, ready to run, with values in one number format between its steps.
+/// Layers of a graph, ready to run, with one number format for the values between steps.
 #[derive(Debug)]
 struct Machine<T: Format> {
-    means: T::Means,
+    hardware: T::Hardware,
     layout: Layout<T>,
     outputs: Vec<usize>,
     input: [usize; 3],
-    /// Memory for the values of some images, that no run is using.
+    /// Arenas that no run is using.
     arenas: Mutex<Vec<Aligned>>,
 }
 
-/// Where a step finds its values.
+/// The addresses at which a step finds its values.
 struct Memory<T> {
-    /// Arenas of the images.
+    /// The arenas of the images, one after the other.
     base: *mut T,
-    /// Input of the images.
+    /// The pixels of the images.
     pixels: *const f32,
-    /// The arena for values inside a chain.
+    /// The arena in which values inside a chain lie.
     strips: *mut T,
-    /// First row in the buffer of the input and of the output, where they are inside a chain.
+    /// The rows with which the buffers of the input and of the output begin, if these values are inside a chain.
     first: [isize; 2],
 }
 
 impl<T> Memory<T> {
-    /// For a step alone.
+    /// The addresses for a step that is not in a chain with others.
     fn plain(base: *mut T, pixels: *const f32) -> Self {
         Self { base, pixels, strips: base, first: [0, 0] }
     }
@@ -163,7 +164,7 @@ impl<T> Memory<T> {
 
 impl<T: Format> Machine<T> {
     fn compile(
-        means: T::Means,
+        hardware: T::Hardware,
         graph: &Graph,
         layers: &[usize],
         outputs: &[usize],
@@ -172,9 +173,9 @@ impl<T: Format> Machine<T> {
     ) -> Result<Self, Error> {
         let lowering = lowering::lower(graph, layers, outputs, parameters, input, T::MINIMAL)?;
         let outputs = lowering.outputs.clone();
-        let layout = layout::lay_out(means, lowering)?;
+        let layout = layout::lay_out(hardware, lowering)?;
         let input = lowering::as_image(&graph.input_shape().0);
-        Ok(Self { means, layout, outputs, input, arenas: Mutex::new(Vec::new()) })
+        Ok(Self { hardware, layout, outputs, input, arenas: Mutex::new(Vec::new()) })
     }
 
     fn output_sizes(&self) -> Vec<usize> {
@@ -189,9 +190,9 @@ impl<T: Format> Machine<T> {
     fn run(&self, pixels: &[f32], batch: usize) -> Result<Vec<Vec<f32>>, Error> {
         let image = self.input.iter().product::<usize>();
         assert_eq!(pixels.len(), batch * image, "{batch} images have {} values", batch * image);
-        // A network's outputs are at most 2^32 values per image, and the images are there: no product overflows.
+        // An output has at most 2^32 values per image, and the pixels of `batch` images exist in memory, so no product overflows.
         let sizes = self.output_sizes();
-        // Whoever computes an image is the first to touch its outputs.
+        // The outputs are not filled with zeros, so the thread that computes an image is the first to write to their memory.
         let mut outputs: Vec<Vec<f32>> =
             sizes.iter().map(|size| room(size * batch, "outputs")).collect::<Result<_, _>>()?;
         let to: Vec<View> = outputs.iter_mut().map(|output| view_of(output.as_mut_ptr())).collect();
@@ -217,7 +218,7 @@ impl<T: Format> Machine<T> {
             })??;
         }
         for (output, size) in outputs.iter_mut().zip(sizes) {
-            // SAFETY: there is room for as many values, and `copy_out` has written those of all images.
+            // SAFETY: the vector has room for this many values, and `copy_out` has written those of all images.
             unsafe { output.set_len(size * batch) };
         }
         Ok(outputs)
@@ -239,7 +240,7 @@ impl<T: Format> Machine<T> {
         Ok(self.with_arena(batch, |base| self.layout.chains.iter().map(|chain| time(base, chain)).collect())?)
     }
 
-    /// Runs steps on `images` images in this thread.
+    /// Runs a chain on `images` images in this thread.
     fn together(&self, chain: &Chain, base: *mut T, pixels: *const f32, images: usize) {
         self.clear(chain, base, images);
         let last = &self.layout.steps[chain.steps.end - 1];
@@ -252,7 +253,7 @@ impl<T: Format> Machine<T> {
         }
     }
 
-    /// Runs steps on fewer images than there are threads: each takes some rows.
+    /// Runs a chain on fewer images than there are threads: each thread computes some rows.
     fn apart(&self, chain: &Chain, base: *mut T, pixels: *const f32, images: usize) -> Result<(), OutOfMemory> {
         self.clear(chain, base, images);
         let last = &self.layout.steps[chain.steps.end - 1];
@@ -267,7 +268,7 @@ impl<T: Format> Machine<T> {
                 self.step(last, &Memory::plain(base, pixels), region);
                 return Ok(());
             }
-            // Strips of their own for each thread.
+            // Each thread has an arena of its own for the values inside the chain.
             self.with_arena(1, |strips| self.strips(chain, [base, strips], pixels, region))
         })
     }
@@ -277,7 +278,7 @@ impl<T: Format> Machine<T> {
         let steps = &self.layout.steps[chain.steps.clone()];
         let mut progress = Progress::new(chain);
         let mut memory = Memory { base, pixels, strips, first: [0, 0] };
-        // First row in the buffer of each inner value.
+        // The row with which the buffer of each inner value begins.
         let mut starts = vec![0; chain.inner.len()];
         let mut from = region.rows.start;
         while from < region.rows.end {
@@ -285,7 +286,7 @@ impl<T: Format> Machine<T> {
             let fills = progress.next(from..to);
             for (at, (step, fill)) in steps.iter().zip(&fills).enumerate() {
                 let Some(fill) = fill else { continue };
-                // SAFETY: the buffer has room for as many rows as the chain's capacity, which no fill exceeds (see `Progress`).
+                // SAFETY: the buffer has room for as many rows as the chain's capacity, which the rows of no `Fill` exceed (see `Progress`).
                 unsafe { self.shift(step, chain.inner[at], fill, strips) };
                 starts[at] = fill.start;
                 memory.first = [if at == 0 { 0 } else { starts[at - 1] }, starts[at]];
@@ -310,8 +311,8 @@ impl<T: Format> Machine<T> {
         let width = placed.shape[1] * placed.pixel;
         let start = arena.wrapping_add(placed.offset - inner.left);
         let at = |row: isize| start.wrapping_add((row - fill.start) as usize * inner.row);
-        // SAFETY: the buffer has room for as many rows as lie between `fill.start` and `fill.new.end`, and begins with the rows that
-        // were held, of which those from `fill.start` on are moved to its front.
+        // SAFETY: the buffer has room for the rows from `fill.start` to `fill.new.end`. It begins with row `fill.held`, and the rows from
+        // `fill.start` on are moved to its front.
         unsafe {
             if fill.start > fill.held && fill.start < fill.new.start {
                 let kept = (fill.new.start - fill.start) as usize * inner.row;
@@ -329,9 +330,9 @@ impl<T: Format> Machine<T> {
         }
     }
 
-    /// Lends memory for `images` images.
+    /// Lends arenas for `images` images.
     fn with_arena<R>(&self, images: usize, work: impl FnOnce(*mut T) -> R) -> Result<R, OutOfMemory> {
-        // Vectors may be read beyond the last value of the last image.
+        // A vector that is read may reach beyond the last value of the last image.
         let length = (images * self.layout.size).next_multiple_of(layout::SLACK) + layout::SLACK;
         let arenas = || self.arenas.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let mut arena = arenas().pop().unwrap_or_default();
@@ -341,11 +342,11 @@ impl<T: Format> Machine<T> {
         Ok(result)
     }
 
-    /// Writes the zeros that must lie around the steps' outputs.
+    /// Writes the halos of the steps' outputs.
     fn clear(&self, chain: &Chain, base: *mut T, images: usize) {
         for image in 0..images {
             for &(offset, length) in self.layout.steps[chain.steps.clone()].iter().flat_map(|step| &step.zeros) {
-                // SAFETY: runs lie in an image's arena, and `base` is the address of `images` arenas.
+                // SAFETY: each run of zeros lies in an image's arena, and `base` is the address of `images` arenas.
                 unsafe { std::ptr::write_bytes(base.add(image * self.layout.size + offset), 0, length) };
             }
         }
@@ -361,17 +362,17 @@ impl<T: Format> Machine<T> {
             let base = memory.strips.wrapping_add(placed.offset).wrapping_offset(-first * placed.row as isize);
             View { base, image: 0, row: placed.row, pixel: placed.pixel }
         };
-        let isa = T::vectors(self.means);
+        let isa = T::vectors(self.hardware);
         let output = view(step.output, memory.first[1]);
         let residual = step.residual.map(|value| view(value, 0));
         let view = |value: usize| view(value, memory.first[0]);
-        // SAFETY: the layout gives every value room for all its images, its halo and a vector beyond, and no two living
-        // values the same room.
+        // SAFETY: the layout gives every value room for its halo and for a vector beyond its end, and two values that are needed at the same
+        // time never overlap.
         unsafe {
             match &step.operation {
                 Operation::Product(product) => {
                     let places = Places { input: view(step.inputs[0]), output, residual };
-                    T::multiply(self.means, product, places, region);
+                    T::multiply(self.hardware, product, places, region);
                 }
                 Operation::Depthwise(depthwise) => {
                     let input = view(step.inputs[0]);
@@ -403,7 +404,7 @@ impl<T: Format> Machine<T> {
         }
     }
 
-    /// Copies the outputs of a group to where they belong, from image `first` on.
+    /// Copies the outputs of a group of images to `to`, as those of image `first` and the next ones.
     fn copy_out(&self, base: *mut T, images: usize, to: &[View], first: usize) {
         for (&value, to) in self.outputs.iter().zip(to) {
             let placed = self.layout.values[value];
@@ -411,13 +412,15 @@ impl<T: Format> Machine<T> {
             let (input, first) =
                 (placed.view(base, self.layout.size), to.base.wrapping_add(first * height * width * channels));
             let output = View { base: first, image: height * width * channels, row: width * channels, pixel: channels };
-            // SAFETY: the arenas hold the value of each image, and outputs have room for all images; each is written by one thread.
-            unsafe { T::copy_out(T::vectors(self.means), &simple::Out { input, output, shape: placed.shape, images }) };
+            // SAFETY: the arenas hold the value of each image, and outputs have room for all images, each of which is written by one thread.
+            unsafe {
+                T::copy_out(T::vectors(self.hardware), &simple::Out { input, output, shape: placed.shape, images })
+            };
         }
     }
 }
 
-/// An address that can go to other threads.
+/// A view without distances, which carries an address to other threads.
 fn view_of<T>(base: *mut T) -> View<T> {
     View { base, image: 0, row: 0, pixel: 0 }
 }

@@ -1,18 +1,18 @@
-//! Normalisations with the statistics of the values themselves.
+//! Normalisations whose statistics are computed from the image: layer, group and global response normalisation.
 
 use super::view::{Region, View};
 use crate::bf16::Bf16;
 use crate::element::Element;
 use crate::simd::{Simd, per_isa, wide_or_portable};
 
-/// Which values have a mean and a variance together.
+/// The sets of values that are normalised together.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Over {
-    /// The channels of each pixel.
+    /// The channels of each pixel (layer normalisation).
     Pixel,
-    /// All pixels of each of so many groups of channels.
+    /// Each of so many groups of channels, over all pixels (group normalisation).
     Groups(usize),
-    /// Not a mean, but the norm of each channel over all pixels.
+    /// Each channel over all pixels, by its norm instead of mean and variance (global response normalisation).
     Response,
 }
 
@@ -21,13 +21,13 @@ pub(crate) enum Over {
 pub(crate) struct Normalise {
     pub over: Over,
     pub epsilon: f64,
-    /// One per channel.
+    /// One factor per channel.
     pub gamma: Vec<f32>,
-    /// One per channel.
+    /// One summand per channel.
     pub beta: Vec<f32>,
 }
 
-/// Work of one normalisation.
+/// The arguments of one normalisation.
 pub(crate) struct Job<'a, T> {
     pub normalise: &'a Normalise,
     pub input: View<T>,
@@ -71,7 +71,7 @@ unsafe fn kernel<S: Simd, T: Element>(job: &Job<'_, T>) {
     }
 }
 
-/// `x * scale + shift` of a pixel.
+/// Computes `x * scale + shift` for the channels of a pixel.
 #[inline(always)]
 unsafe fn affine<S: Simd, T: Element>(scale: &[f32], shift: &[f32], from: *const T, to: *mut T) {
     let channels = scale.len();
@@ -127,7 +127,7 @@ unsafe fn pixel<S: Simd, T: Element>(normalise: &Normalise, from: *const T, to: 
     }
 }
 
-/// For each channel the sum over all pixels of `f(channel, value)`: in single precision in a row, and in double precision from there.
+/// For each channel, the sum of `f(channel, value)` over all pixels. A row is summed in single precision, and the rows in double precision.
 #[inline(always)]
 unsafe fn sums<T: Element>(job: &Job<'_, T>, image: usize, f: impl Fn(usize, f32) -> f32) -> Vec<f64> {
     let [height, width, channels] = job.shape;
@@ -136,7 +136,7 @@ unsafe fn sums<T: Element>(job: &Job<'_, T>, image: usize, f: impl Fn(usize, f32
         row.fill(0.0);
         for x in 0..width {
             let pixel = job.input.at(image, y as isize, x as isize).cast_const();
-            // SAFETY: the view holds the pixel with its channels, which nobody writes while this step runs.
+            // SAFETY: the view holds the pixel with its channels, which no code writes while this step runs.
             let pixel = unsafe { std::slice::from_raw_parts(pixel, channels) };
             row.iter_mut().zip(pixel).enumerate().for_each(|(c, (sum, x))| *sum += f(c, x.get()));
         }
@@ -145,7 +145,7 @@ unsafe fn sums<T: Element>(job: &Job<'_, T>, image: usize, f: impl Fn(usize, f32
     all
 }
 
-/// Scale and shift of each channel with the mean and the variance of its group.
+/// The scale and shift of each channel that follow from the mean and the variance of its group.
 #[inline(always)]
 unsafe fn of_groups<T: Element>(job: &Job<'_, T>, image: usize, groups: usize) -> (Vec<f32>, Vec<f32>) {
     let Normalise { epsilon, gamma, beta, .. } = job.normalise;
@@ -167,7 +167,7 @@ unsafe fn of_groups<T: Element>(job: &Job<'_, T>, image: usize, groups: usize) -
     (scale.into_iter().map(|scale| scale as f32).collect(), shift)
 }
 
-/// Scale and shift of each channel with its norm and the mean of all channels' norms.
+/// The scale and shift of each channel that follow from its norm and the mean of all channels' norms.
 #[inline(always)]
 unsafe fn of_norms<T: Element>(job: &Job<'_, T>, image: usize) -> (Vec<f32>, Vec<f32>) {
     let Normalise { epsilon, gamma, beta, .. } = job.normalise;

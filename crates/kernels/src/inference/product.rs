@@ -1,7 +1,7 @@
 //! Convolutions and dense layers in bf16: tiles of pixels by panels of 32 filters, with sums in `f32`.
 //!
-//! A unit reads rows of pixels that lie equally far apart, an even number of values at a time. Where the pixels of a tile lie so and such a
-//! number divides a window's runs, it reads them where they are; otherwise the windows are gathered into rows first, once for all filters.
+//! A unit reads rows that lie equally far apart, an even number of values at a time. If the windows of a tile lie equally far apart, and such a
+//! number divides their runs, the unit reads them where they are. Otherwise, the windows are first gathered into rows, once for all filters.
 
 use super::block::{BLOCK, Block, Walk};
 use super::view::{Epilogue, Region, View};
@@ -12,11 +12,11 @@ use crate::linalg::{Bias, COLUMNS, DEPTH, Depth, PackedPairs, PairedTile, Presen
 use crate::memory::{OutOfMemory, filled, scratch};
 use crate::simd::{Simd, wide_or_portable};
 
-/// Most steps that are computed for all tiles of a block before the next ones are: their part of a panel, of up to 2 KiB for each, stays in
-/// the second cache.
+/// Upper limit of the steps that are computed for all tiles of a block before the next steps: their part of a panel, up to 2 KiB per step, stays
+/// in the second-level cache.
 const NEAR: usize = 36;
 
-/// Tiles that a block has at most: the lowest tiles of any unit have 12 rows.
+/// Upper limit of the tiles in a block: the smallest tiles of any unit have 12 rows.
 const TILES: usize = BLOCK.div_ceil(12);
 
 /// A convolution with its weights in the order in which the unit reads them.
@@ -24,23 +24,23 @@ const TILES: usize = BLOCK.div_ceil(12);
 pub(crate) struct Product {
     unit: PresentUnit,
     geometry: Geometry,
-    /// Where each run of weights starts in the input, from the window's first value.
+    /// Where the input of each run of weights starts, in values from the window's first.
     taps: Vec<usize>,
-    /// Values that follow one another at each tap.
+    /// Consecutive values at each tap.
     run: usize,
     /// Values of a step.
     step: Depth,
-    /// Where each step begins in a window that is read where it lies; `None` where no step divides the runs.
+    /// Where each step begins in a window that is read where it lies; `None` if no step divides the runs.
     lying: Option<Vec<usize>>,
-    /// Where it begins in a window that has been gathered.
+    /// Where each step begins in a window that has been gathered.
     gathered: Vec<usize>,
-    /// Pixels from one row to the next, with those between them that are computed for nothing.
+    /// Pixels from one row to the next, the additional ones included whose results are dropped ([`Walk::stretched`]).
     pitch: usize,
     groups: Vec<Group>,
     epilogue: Epilogue,
 }
 
-/// Filters that see the same channels of the input.
+/// The filters that see the same channels of the input.
 #[derive(Debug)]
 struct Group {
     /// First channel of the input.
@@ -49,13 +49,13 @@ struct Group {
     to: usize,
     /// `[tap × run, filter]`.
     weights: PackedPairs,
-    /// For each panel, with zeros where it has fewer filters.
+    /// One for each panel, filled up with zeros if the panel has fewer filters.
     bias: Vec<Bias>,
 }
 
 impl Product {
-    /// A convolution with `weight(k, filter)` for the k-th value of a window of the filter's group. `steps` are those from one
-    /// row and from one pixel of the input to the next.
+    /// A convolution with the weights `weight(k, filter)`, where `k` counts the values of a window of the filter's group. `steps` are the
+    /// distances in values from one row and from one pixel of the input to the next.
     pub(crate) fn new(
         unit: PresentUnit,
         geometry: Geometry,
@@ -68,7 +68,7 @@ impl Product {
         let (inner, each, width) = (geometry.input[2] / groups, bias.len() / groups, geometry.output[1]);
         let (taps, run) = geometry.runs(groups, steps);
         let depth = taps.len() * run;
-        // Shorter steps are more of them, for which no window is copied.
+        // Up to half as many more (shorter) steps cost less than copies of all windows.
         let divides = |step: &Depth| 2 * depth.div_ceil(step.numbers()) <= 3 * depth.div_ceil(DEPTH);
         let step = Depth::dividing(run).filter(divides);
         let lying: Option<Vec<usize>> = step.map(|step| {
@@ -76,7 +76,7 @@ impl Product {
                 |tap: &usize| (0..run).step_by(step.numbers()).map(move |at| tap + at).collect::<Vec<usize>>();
             taps.iter().flat_map(steps_of).collect()
         });
-        // Where windows are read where they lie, tiles go on from one row to the next: a fifth more pixels cost less than copies.
+        // If windows are read where they lie, a tile may go on from one row to the next: up to a fifth more pixels cost less than copies.
         let (row, pixel) = (geometry.strides[0] * steps[0], geometry.strides[1] * steps[1]);
         let goes_on = |pitch: &usize| (width..=width + width / 5).contains(pitch);
         let pitch = Some(row / pixel).filter(|pitch| lying.is_some() && row.is_multiple_of(pixel) && goes_on(pitch));
@@ -96,28 +96,28 @@ impl Product {
         Ok(Self { unit, geometry, taps, run, step, lying, gathered, pitch, groups, epilogue })
     }
 
-    /// In how many parts the steps of a product are computed.
+    /// The number of parts in which the steps of a product are computed.
     fn parts(&self) -> usize {
         self.gathered.len().div_ceil(NEAR).max(1)
     }
 
-    /// How many tiles of sums are there at once.
+    /// The number of tiles whose sums must be kept at the same time.
     fn sums(&self) -> usize {
         if self.parts() > 1 { TILES } else { 1 }
     }
 
-    /// Values of a window that has been gathered, with the zeros up to whole steps.
+    /// Number of values in a window that has been gathered, with the zeros up to whole steps.
     fn long(&self) -> usize {
         self.gathered.len() * self.step.numbers()
     }
 }
 
-/// Work of one product.
+/// The arguments of one product.
 pub(crate) struct Job<'a> {
     pub product: &'a Product,
     pub input: View<Bf16>,
     pub output: View<Bf16>,
-    /// Added before the last function.
+    /// Values that are added before the last function.
     pub residual: Option<View<Bf16>>,
     pub region: Region,
 }
@@ -131,7 +131,7 @@ pub(crate) unsafe fn run(job: &Job<'_>) {
     let mut walk = Walk::stretched(geometry, *pitch, [job.input, job.output], job.residual, &job.region);
     let (pixels, mut block) = (walk.pixels(), Block::default());
     let ready = unit.ready(*step);
-    // Each slot of the scratch is two numbers. Windows are copied a vector at a time, of which the last may go beyond its row.
+    // Each slot of the scratch holds two numbers. Windows are copied in whole vectors, of which the last may go beyond its row.
     let rows = BLOCK.min(pixels.next_multiple_of(16));
     let sums = job.product.sums() * ROWS * COLUMNS;
     scratch(sums + (rows * job.product.long() + DEPTH).div_ceil(2), |memory| {
@@ -142,7 +142,7 @@ pub(crate) unsafe fn run(job: &Job<'_>) {
             walk.next(count, &mut block);
             for group in groups {
                 // SAFETY: the block's pixels lie in the region that the views hold, with their windows and a vector beyond; the scratch has room
-                // for them.
+                // for the windows and the sums.
                 unsafe { multiply(&ready, job, group, (&block, count), windows, sums) };
             }
         }
@@ -152,7 +152,7 @@ pub(crate) unsafe fn run(job: &Job<'_>) {
 /// The left side of a tile.
 #[derive(Clone, Copy)]
 struct Left<'a> {
-    /// First pixel of the block in it.
+    /// Its first pixel, by its place in the block.
     first: usize,
     rows: usize,
     at: *const Bf16,
@@ -160,11 +160,11 @@ struct Left<'a> {
     steps: &'a [usize],
 }
 
-/// All filters of a group for the first `count` pixels of a block.
+/// Computes all filters of a group for the first `count` pixels of a block.
 ///
 /// # Safety
-/// The views hold these pixels, their windows, and a vector beyond; there is room for as many windows, up to whole tiles, and a vector beyond,
-/// and for [`Product::sums`].
+/// The views hold these pixels, their windows, and a vector beyond. `windows` has room for the windows of whole tiles and a vector beyond, and
+/// `sums` for [`Product::sums`] tiles.
 unsafe fn multiply(
     ready: &Ready,
     job: &Job<'_>,
@@ -181,7 +181,7 @@ unsafe fn multiply(
     let gaps = *pitch != geometry.output[1];
     let mut lefts = [Left { first: 0, rows: 0, at: windows, row: long, steps: gathered }; TILES];
     for (tile, left) in lefts.iter_mut().enumerate().take(tiles) {
-        // Tiles are whole where the unit reads whole ones, and share the pixels evenly otherwise.
+        // If the unit reads whole tiles, all tiles but the last are whole; otherwise, the pixels are divided evenly.
         let (first, end) = match whole {
             true => (tile * high, count.min((tile + 1) * high)),
             false => (tile * count / tiles, (tile + 1) * count / tiles),
@@ -194,7 +194,7 @@ unsafe fn multiply(
             }
             _ => {
                 let to = windows.wrapping_add(first * long);
-                // SAFETY: the scratch has a row for each pixel and a vector beyond; the views hold the windows, and a vector beyond.
+                // SAFETY: the scratch has a row for each pixel and a vector beyond; the views hold the windows and a vector beyond.
                 unsafe { gather(unit.vectors(), &Gather { product: job.product, from: group.from, inputs, to, long }) };
                 Left { first, rows, at: to, row: long, steps: gathered }
             }
@@ -211,26 +211,26 @@ unsafe fn multiply(
                 let (steps, depth, adds) = (&steps[these.clone()], *step, part > 0);
                 let (to, sums_row) = (sums.cast::<f32>(), COLUMNS);
                 let tile = PairedTile { rows, left, left_row, depth, steps, right, adds, sums: to, sums_row };
-                // SAFETY: the window of each pixel lies in the input's halo or in the scratch, and where the unit reads whole tiles, the rows are
-                // whole or the scratch has room for more; the sums before these are in their place.
+                // SAFETY: the window of each pixel lies in the input and its halo, or in the scratch. If the unit reads whole tiles, either the
+                // tile has all rows or the scratch has room for them. The sums of the parts before this one are in `sums`.
                 unsafe { group.weights.multiply(ready, &tile) };
                 if part + 1 < parts {
                     continue;
                 }
                 let pixels = first..first + rows;
                 let residual = job.residual.is_some().then(|| &block.residual[pixels.clone()]);
-                // SAFETY: there is room for the sums, which the unit has written.
+                // SAFETY: the unit has written these sums.
                 let sums = unsafe { &(*sums).0 };
                 let (epilogue, pixels) = (job.product.epilogue, &block.output[pixels]);
                 let finish = Finish { epilogue, sums, bias, pixels, residual, gaps, to: channel, columns };
-                // SAFETY: each output has all filters, and the residual a vector beyond.
+                // SAFETY: each output has all filters, and the residual has a vector beyond them.
                 unsafe { finish_tile(unit.vectors(), &finish) };
             }
         }
     }
 }
 
-/// Windows that are to be copied.
+/// The arguments of the copy of windows to rows.
 struct Gather<'a> {
     product: &'a Product,
     /// First channel of the input.
@@ -250,7 +250,7 @@ wide_or_portable! {
 #[inline(always)]
 #[expect(clippy::extra_unused_type_parameters, reason = "the macro names the format of what is copied")]
 unsafe fn gather_kernel<S: Simd, T>(job: &Gather<'_>) {
-    /// What is copied at once. More than a run may be read, and what is written after it is overwritten by what comes next.
+    /// The unit of a copy. It may be longer than what is left of a run; the numbers that are written after the run are overwritten later.
     type Piece = [Bf16; DEPTH];
     let Product { taps, run, .. } = job.product;
     for (at, input) in job.inputs.iter().enumerate() {
@@ -261,8 +261,8 @@ unsafe fn gather_kernel<S: Simd, T>(job: &Gather<'_>) {
             unsafe { S::join_bf16(runs, *run, row) };
             continue;
         }
-        // SAFETY: each tap's run lies in the window with a vector beyond, and the row has room for all of them and the zeros, with a vector
-        // beyond, which is the row that is written next or the end of the scratch.
+        // SAFETY: each tap's run lies in the window, with a vector beyond. The row has room for all runs and the zeros, with a vector
+        // beyond: the row that is written next, or the end of the scratch.
         unsafe {
             for (place, tap) in taps.iter().enumerate() {
                 for piece in (0..*run).step_by(DEPTH) {
@@ -275,16 +275,16 @@ unsafe fn gather_kernel<S: Simd, T>(job: &Gather<'_>) {
     }
 }
 
-/// What is to be done with the sums of a tile.
+/// The arguments of the epilogue of a tile.
 struct Finish<'a> {
     epilogue: Epilogue,
     sums: &'a [[f32; COLUMNS]; ROWS],
     bias: &'a Bias,
-    /// One per row; null where the row belongs nowhere.
+    /// One address per row; null if the row's results are dropped.
     pixels: &'a [*mut Bf16],
-    /// One per row.
+    /// One address per row.
     residual: Option<&'a [*const Bf16]>,
-    /// Whether there are such rows.
+    /// Whether there are rows whose results are dropped.
     gaps: bool,
     /// First channel of the output.
     to: usize,
@@ -296,7 +296,7 @@ wide_or_portable! {
     finish_tile = finish::<S, Bf16>(Finish<'_>)
 }
 
-/// What happens to sums before they are stored: the most common ends have loops of their own, without a choice in them.
+/// The kinds of epilogue. Each of the most common ones has a loop of its own, without a branch in it.
 const NOTHING: u8 = 0;
 const LIMITS: u8 = 1;
 const FUNCTION: u8 = 2;
@@ -305,7 +305,7 @@ const FUNCTION: u8 = 2;
 #[expect(clippy::extra_unused_type_parameters, reason = "the macro names the format of what is stored")]
 unsafe fn finish<S: Simd, T>(job: &Finish<'_>) {
     let whole = job.columns == COLUMNS && !job.gaps && job.residual.is_none();
-    // SAFETY: each row has its sums, and a pixel (or none) with room for the panel's columns; the instructions of `S` are there.
+    // SAFETY: each row has its sums, and null or a pixel with room for the panel's columns; the instructions of `S` are there.
     unsafe {
         match job.epilogue {
             Epilogue::None if whole => finish_rows::<S, NOTHING, true>(job, (0.0, 0.0)),
@@ -319,15 +319,15 @@ unsafe fn finish<S: Simd, T>(job: &Finish<'_>) {
     }
 }
 
-/// `WHOLE` says that all columns are there, that every row belongs somewhere, and that nothing is added.
+/// Stores the rows of a tile. `WHOLE` says that the panel has all columns, that no row's results are dropped, and that there is no residual.
 ///
 /// # Safety
-/// The job holds what its fields say, and the instructions of `S` are there.
+/// The job's addresses are valid, as its fields say, and the instructions of `S` are there.
 #[inline(always)]
 unsafe fn finish_rows<S: Simd, const END: u8, const WHOLE: bool>(job: &Finish<'_>, limits: (f32, f32)) {
     const ODD: usize = COLUMNS / 2;
     let columns = if WHOLE { COLUMNS } else { job.columns };
-    // Vectors of AVX-512, which every unit of a processor has, make this one turn.
+    // With vectors of AVX-512, which every processor with a unit has, this loop has one iteration.
     for c in (0..columns.div_ceil(2)).step_by(S::LANES) {
         // SAFETY: the bias has a whole panel, of which both halves are read; the instructions of `S` are there.
         let bias = unsafe { [0, ODD].map(|half| S::load(job.bias.0.as_ptr().add(c + half))) };
@@ -335,7 +335,7 @@ unsafe fn finish_rows<S: Simd, const END: u8, const WHOLE: bool>(job: &Finish<'_
             if !WHOLE && pixel.is_null() {
                 continue;
             }
-            // SAFETY: the sums have a whole panel, of which both halves are read; the residual has two vectors beyond its channels, and the
+            // SAFETY: the sums have a whole panel, of which both halves are read; two vectors may be read beyond the residual's channels; the
             // store is cut to the panel's columns, which the pixel has; the instructions of `S` are there.
             unsafe {
                 let sum = sums.as_ptr().add(c);

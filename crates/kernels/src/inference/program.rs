@@ -1,4 +1,4 @@
-//! Programs as their users see them: the number format is chosen when one is compiled.
+//! The public type of programs, which chooses the number format when a program is compiled.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -9,7 +9,7 @@ use injerto_graph::{Activation, Builder, Graph, Operator};
 use super::{Error, Input, Isa, Machine, StepProfile, Unit};
 use crate::bf16::Bf16;
 
-/// What a program computes with.
+/// The number format and the instructions that a program computes with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Arithmetic {
     /// Values and products in `f32`, with these instructions.
@@ -30,21 +30,21 @@ impl Arithmetic {
         Unit::detect().map(Self::Bf16)
     }
 
-    /// How many times as fast as `f32` this machine computes a small network in bf16, by a measurement of some milliseconds when it is
-    /// first asked for; `None` if its processor has no unit for bf16. Which processor it is says little: the unit of some is slower than
+    /// The time that a small network takes in `f32`, divided by its time in bf16, on this machine. The first call measures it, in some
+    /// milliseconds. `None` if the processor has no unit for bf16. It is measured because some processors have a unit that is slower than
     /// their products in `f32`.
     pub fn gain_of_bf16() -> Option<f64> {
         static GAIN: OnceLock<Option<f64>> = OnceLock::new();
         *GAIN.get_or_init(|| measure(Self::bf16()?))
     }
 
-    /// bf16 where it makes programs at least a quarter faster ([`Arithmetic::gain_of_bf16`]), and `f32` elsewhere. The margin is wide, so
-    /// that a machine does not answer one way today and another way tomorrow.
+    /// bf16 if it makes programs at least a quarter faster on this machine ([`Arithmetic::gain_of_bf16`]), and `f32` otherwise. The margin is
+    /// wide so that a machine gives the same answer every time.
     pub fn fastest() -> Self {
         Self::where_it_pays(Self::gain_of_bf16())
     }
 
-    /// bf16 if this is gain enough.
+    /// bf16 if `gain` is large enough, and `f32` otherwise.
     pub(crate) fn where_it_pays(gain: Option<f64>) -> Self {
         match (Self::bf16(), gain) {
             (Some(bf16), Some(gain)) if gain >= 1.25 => bf16,
@@ -52,8 +52,8 @@ impl Arithmetic {
         }
     }
 
-    /// How many times as fast as the first of two programs the second one is. They run in turn, and the best time of each counts, in
-    /// seconds; `None` if they do not run.
+    /// The time of the first of two programs, divided by that of the second. They run alternately, and the shortest time of each, in seconds,
+    /// counts. `None` if one of them does not run.
     pub(crate) fn gain<P>(
         mut programs: [P; 2],
         rounds: usize,
@@ -69,7 +69,7 @@ impl Arithmetic {
     }
 }
 
-/// How many times as fast as in `f32` two dense layers on 256 rows are.
+/// The gain for two dense layers on 256 rows.
 fn measure(bf16: Arithmetic) -> Option<f64> {
     const ROWS: usize = 256;
     const CHANNELS: usize = 192;
@@ -90,7 +90,7 @@ fn measure(bf16: Arithmetic) -> Option<f64> {
     })
 }
 
-/// Names what programs with it compute, to the last bit, on all machines that have it.
+/// Writes a name that identifies results to the last bit, on all machines that have this arithmetic.
 impl fmt::Display for Arithmetic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -102,7 +102,7 @@ impl fmt::Display for Arithmetic {
 
 /// Layers of a graph, ready to run.
 ///
-/// It can be used from several threads at once. Work goes to rayon's current pool.
+/// It can be used from several threads at once, and runs in Rayon's current thread pool.
 #[derive(Debug)]
 pub struct Program(Compiled);
 
@@ -112,7 +112,7 @@ enum Compiled {
     Half(Machine<Bf16>),
 }
 
-/// Evaluates `$body` for the machine of either format.
+/// Evaluates `$body` for the machine, which has one of two formats.
 macro_rules! either {
     ($program:expr, $machine:ident => $body:expr) => {
         match &$program.0 {
@@ -123,12 +123,13 @@ macro_rules! either {
 }
 
 impl Program {
-    /// Compiles `layers` (positions in `graph`, such as [`injerto_graph::Split`]'s prefix) for this machine. `outputs` are the
-    /// positions whose values are wanted; `parameters` gives a layer's parameter, by position of the layer and place in its
-    /// list, in Keras's axes.
+    /// Compiles `layers` (positions in `graph`, such as the prefix of an [`injerto_graph::Split`]) for this machine, in `f32`. `outputs` are the
+    /// positions of the layers whose values [`Program::run`] returns. `parameters(layer, place)` gives a parameter in Keras's axes, by the
+    /// position of its layer and its place in the layer's list.
     ///
     /// # Errors
-    /// A layer that is needed and not given, a parameter of a wrong length, or values that take more room than there is.
+    /// [`Error::Layer`] if a needed layer is not among `layers`, [`Error::Parameter`] and [`Error::Input`] for a wrong number of values,
+    /// [`Error::Size`] and [`Error::Memory`] if values take more memory than a network may have, or the machine has.
     pub fn compile<'a>(
         graph: &Graph,
         layers: &[usize],
@@ -139,7 +140,7 @@ impl Program {
         Self::compile_with(Arithmetic::f32(), graph, layers, outputs, parameters, input)
     }
 
-    /// Compiles as [`Program::compile`] does, for a given arithmetic. What a program takes and puts out is `f32` in each.
+    /// Compiles as [`Program::compile`] does, for a given arithmetic. A program's inputs and outputs are always `f32`.
     ///
     /// # Errors
     /// Those of [`Program::compile`]; [`Error::Instructions`] and [`Error::Unit`] where this machine lacks what is asked for.
@@ -163,7 +164,7 @@ impl Program {
         }))
     }
 
-    /// Values of each output for one image.
+    /// The number of values that each output has for one image.
     pub fn output_sizes(&self) -> Vec<usize> {
         either!(self, machine => machine.output_sizes())
     }
@@ -173,25 +174,25 @@ impl Program {
         either!(self, machine => machine.bytes_per_image())
     }
 
-    /// Runs `batch` images, `[batch, height, width, channels]`, and gives each output as `[batch, …]`, channels last.
+    /// Runs `batch` images, `[batch, height, width, channels]`, and returns each output as `[batch, …]`, channels last.
     ///
     /// # Errors
-    /// [`Error::Memory`] where there is no room for the images' values.
+    /// [`Error::Memory`] if there is no memory for the images' values.
     ///
     /// # Panics
-    /// If `pixels` has not as many values as `batch` images have.
+    /// If the length of `pixels` is not that of `batch` images.
     pub fn run(&self, pixels: &[f32], batch: usize) -> Result<Vec<Vec<f32>>, Error> {
         either!(self, machine => machine.run(pixels, batch))
     }
 
-    /// Runs images in this thread, as many as go through a step together at the most (four in `f32`, eight in bf16), and says how long each
-    /// step, or chain of steps, took.
+    /// Runs the first images in this thread and measures each step or chain of steps. At most as many images are run as go through a step
+    /// together (four in `f32`, eight in bf16).
     ///
     /// # Errors
     /// In the cases of [`Program::run`].
     ///
     /// # Panics
-    /// If there are too few values for the images.
+    /// If `pixels` is shorter than these images.
     pub fn profile(&self, pixels: &[f32], batch: usize) -> Result<Vec<StepProfile>, Error> {
         either!(self, machine => machine.profile(pixels, batch))
     }

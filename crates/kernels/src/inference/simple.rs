@@ -1,4 +1,4 @@
-//! Pooling, element-wise functions, and moving values about.
+//! Steps without weights of their own or with one weight per value: pooling, element-wise functions, softmax, and copies of values.
 
 use super::view::{Epilogue, Region, View};
 use crate::bf16::Bf16;
@@ -6,37 +6,37 @@ use crate::element::Element;
 use crate::geometry::Geometry;
 use crate::simd::{Simd, per_isa, wide_or_portable};
 
-/// What a job does with its inputs.
+/// The operation of a job.
 #[derive(Debug, Clone)]
 pub(crate) enum Simple {
-    /// An affine function of each channel, then a function.
+    /// Applies an affine function to each channel, and then a function.
     Map(Map),
-    /// The sum of all inputs, then a function.
+    /// Adds all inputs, and then applies a function.
     Add(Epilogue),
-    /// The sum or the product of all inputs, some of which are repeated, then a function.
+    /// Adds or multiplies all inputs, whose sides of length 1 are repeated, and then applies a function.
     Join(Join, Vec<Factor>, Epilogue),
-    /// Mean or maximum of windows.
+    /// Computes the mean or the maximum of windows.
     Pool(Pool),
-    /// Softmax over the channels.
+    /// Computes the softmax over the channels.
     Softmax,
-    /// The input at `[y, x]` in the output, zeros around it.
+    /// Copies the input to row and column `[y, x]` of the output, with zeros around it.
     Place([usize; 2]),
-    /// The same values in another shape.
+    /// Copies the values to another shape.
     Reshape,
-    /// Rows of these values before those of the input.
+    /// Puts rows of these values before those of the input.
     Prepend(Vec<f32>),
-    /// These values, one for each of an image, are added.
+    /// Adds these values, one for each value of an image.
     Embed(Vec<f32>),
-    /// The rows of the input from this one on.
+    /// Copies the rows of the input from this one on.
     Crop(usize),
-    /// These runs of the input's channels, one after the other.
+    /// Copies these runs of the input's channels, one after the other.
     Take(Vec<Run>),
 }
 
-/// Consecutive channels: the first, and how many.
+/// Consecutive channels: the first one, and their number.
 pub(crate) type Run = [usize; 2];
 
-/// The runs that these channels are made of.
+/// Divides a list of channels into runs.
 pub(crate) fn runs(channels: &[usize]) -> Vec<Run> {
     let mut runs: Vec<Run> = Vec::new();
     for &channel in channels {
@@ -48,7 +48,7 @@ pub(crate) fn runs(channels: &[usize]) -> Vec<Run> {
     runs
 }
 
-/// How inputs become one value.
+/// How inputs are combined.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Join {
     Sum,
@@ -58,13 +58,14 @@ pub(crate) enum Join {
 /// `x * scale + shift` for each channel, then a function.
 #[derive(Debug, Clone)]
 pub(crate) struct Map {
-    /// One per channel, repeated up to whole vectors; empty for 1.
+    /// One factor per channel; the list is repeated until it is a multiple of the longest vector. Empty, together with `shift`, for the
+    /// identity.
     pub scale: Vec<f32>,
-    /// One per channel, repeated likewise.
+    /// One summand per channel, repeated likewise.
     pub shift: Vec<f32>,
-    /// Read the channels backwards.
+    /// Whether the order of channels is reversed first.
     pub reverse: bool,
-    /// Applied last.
+    /// The function that is applied last.
     pub epilogue: Epilogue,
 }
 
@@ -85,30 +86,30 @@ impl Map {
 /// An input of a sum or a product.
 #[derive(Debug, Clone)]
 pub(crate) struct Factor {
-    /// Where it is smaller than the result: `[y, x]` of its pixel for each of the result's.
+    /// If it has fewer pixels than the result: for each pixel of the result, `[y, x]` of the input's pixel.
     pub pixels: Option<Vec<[u32; 2]>>,
-    /// Whether its one channel is repeated for all of the result's.
+    /// Whether it has one channel, which is repeated for all channels of the result.
     pub single: bool,
 }
 
-/// Windows of which one value is made.
+/// A pooling.
 #[derive(Debug, Clone)]
 pub(crate) struct Pool {
-    /// Largest value, or mean.
+    /// Whether it takes the largest value of a window, instead of the mean.
     pub largest: bool,
     pub geometry: Geometry,
-    /// Count padding in a mean.
+    /// Whether a mean counts the zeros of the padding.
     pub include_padding: bool,
-    /// Applied last.
+    /// The function that is applied last.
     pub epilogue: Epilogue,
 }
 
-/// Work of one simple step.
+/// The arguments of one simple step.
 pub(crate) struct Job<'a, T> {
     pub simple: &'a Simple,
-    /// The program's own input, for the step that reads it, which is a [`Simple::Map`].
+    /// The program's input, for the step that reads it, which is a [`Simple::Map`].
     pub pixels: Option<View>,
-    /// View and `[height, width, channels]` of each other input.
+    /// View and `[height, width, channels]` of each of the other inputs.
     pub inputs: &'a [(View<T>, [usize; 3])],
     pub output: View<T>,
     /// `[height, width, channels]`.
@@ -126,7 +127,7 @@ wide_or_portable! {
     pub(super) run_bf16 = kernel::<S, Bf16>(Job<'_, Bf16>)
 }
 
-/// A value that leaves a program.
+/// The arguments of the copy of a program's output.
 pub(crate) struct Out<T> {
     pub input: View<T>,
     pub output: View,
@@ -136,12 +137,12 @@ pub(crate) struct Out<T> {
 }
 
 per_isa! {
-    /// Copies a value.
+    /// Copies an output.
     pub(super) copy_out = copy_out_kernel::<S, f32>(Out<f32>)
 }
 
 wide_or_portable! {
-    /// Copies a value as `f32`.
+    /// Copies an output, converted to `f32`.
     pub(super) copy_out_bf16 = copy_out_kernel::<S, Bf16>(Out<Bf16>)
 }
 
@@ -185,13 +186,13 @@ unsafe fn kernel<S: Simd, T: Element>(job: &Job<'_, T>) {
     }
 }
 
-/// Pixels of row `y`, as addresses of input 0 and output.
+/// The pixels of row `y`: pairs of addresses in input 0 and in the output.
 #[inline(always)]
 fn pixels<T>(job: &Job<'_, T>, image: usize, y: usize) -> impl Iterator<Item = (*const T, *mut T)> {
     both(job.inputs[0].0, job.output, job.shape[1], image, y)
 }
 
-/// Pixels of row `y`, as addresses in both.
+/// The pixels of row `y`: pairs of addresses in `input` and in `output`.
 #[inline(always)]
 fn both<I, T>(
     input: View<I>,
@@ -231,7 +232,7 @@ unsafe fn line<S: Simd, I: Element, T: Element>(m: &Map, from: *const I, to: *mu
     // SAFETY: `length` values lie at both addresses; scale and shift are whole vectors; the instructions of `S` are there.
     unsafe {
         match m.epilogue {
-            // The most common one, before the first layer, has a loop of its own, without a choice in it.
+            // The most common case, the preprocessing of pixels, has a loop of its own, without a branch in it.
             Epilogue::None => line_with::<S, I, T>(m, from, to, length, |x| x),
             epilogue => line_with::<S, I, T>(m, from, to, length, |x| epilogue.apply::<S>(x)),
         }
@@ -251,7 +252,7 @@ unsafe fn line_with<S: Simd, I: Element, T: Element>(
         // SAFETY: `length` values lie at both addresses, of which no more are read or written; scale and shift are whole vectors; the
         // instructions of `S` are there.
         unsafe {
-            // No more is read than there is: the input may be the batch of pixels itself, with nothing after it.
+            // Nothing is read beyond the input's end: the input may be the batch of pixels, which has no values after it.
             let mut x = I::load_up_to::<S>(from.add(i), length - i);
             if !m.scale.is_empty() {
                 x = S::fma(x, S::load(m.scale.as_ptr().add(at)), S::load(m.shift.as_ptr().add(at)));
@@ -323,7 +324,7 @@ unsafe fn join<S: Simd, T: Element, const SUM: bool>(
 unsafe fn pool<S: Simd, T: Element>(job: &Job<'_, T>, p: &Pool, image: usize, y: usize) {
     let (input, [_, _, channels]) = job.inputs[0];
     let geometry = &p.geometry;
-    // Rows of the input under a window, or columns.
+    // The rows of the input under a window (on axis 1, the columns).
     let inside = |axis: usize, at: usize| {
         let (first, before, side) = (at * geometry.strides[axis], geometry.before[axis], geometry.input[axis]);
         let end = (first + geometry.window[axis]).saturating_sub(before).min(side);
@@ -379,17 +380,18 @@ unsafe fn window<S: Simd, T: Element, const LARGEST: bool>(
 
 unsafe fn softmax<T: Element>(job: &Job<'_, T>, image: usize, y: usize) {
     let channels = job.shape[2];
-    let mut powers = vec![0.0_f32; channels];
+    let mut exponentials = vec![0.0_f32; channels];
     for (from, to) in pixels(job, image, y) {
-        // SAFETY: both pixels have their channels one after the other. Input and output may be the same.
+        // SAFETY: the channels of both pixels are consecutive. Input and output may be the same address: each value is read before it is
+        // written.
         unsafe {
             let largest = (0..channels).map(|c| (*from.add(c)).get()).fold(f32::NEG_INFINITY, f32::max);
             let mut sum = 0.0;
-            for (c, power) in powers.iter_mut().enumerate() {
-                *power = ((*from.add(c)).get() - largest).exp();
-                sum += *power;
+            for (c, exponential) in exponentials.iter_mut().enumerate() {
+                *exponential = ((*from.add(c)).get() - largest).exp();
+                sum += *exponential;
             }
-            powers.iter().enumerate().for_each(|(c, power)| *to.add(c) = T::of(power / sum));
+            exponentials.iter().enumerate().for_each(|(c, exponential)| *to.add(c) = T::of(exponential / sum));
         }
     }
 }
@@ -399,7 +401,7 @@ unsafe fn place<T: Element>(job: &Job<'_, T>, [top, left]: [usize; 2], image: us
     for x in 0..job.shape[1] {
         let to = job.output.at(image, y as isize, x as isize);
         let inside = (top..top + height).contains(&y) && (left..left + width).contains(&x);
-        // SAFETY: the pixel lies in the row, and where it is inside, the input has it; both have the channels.
+        // SAFETY: the pixel lies in the output's row, and if it is inside, the input has it too; both have all channels.
         unsafe {
             if inside {
                 let from = input.at(image, (y - top) as isize, (x - left) as isize);
@@ -439,7 +441,7 @@ unsafe fn take<T: Element>(job: &Job<'_, T>, runs: &[Run], image: usize, y: usiz
 unsafe fn prepend<T: Element>(job: &Job<'_, T>, rows: &[f32], image: usize, y: usize) {
     let [_, width, channels] = job.shape;
     let line = width * channels;
-    // SAFETY: the output has as many rows more than the input as there are learned ones, each of a row's length.
+    // SAFETY: the output has as many more rows than the input as there are learned rows, and each of these has a row's length.
     unsafe {
         match rows.get(y * line..(y + 1) * line) {
             Some(row) => {

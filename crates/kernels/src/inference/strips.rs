@@ -1,43 +1,43 @@
-//! Chains of steps that run a few rows at a time, so that what lies between them never leaves the cache.
+//! Chains of steps that run a few rows at a time, so that the values between them stay in the cache.
 //!
-//! Where each step alone reads the one before it, a strip of the last output is made at once by all: each value between keeps
-//! the rows that its reader's windows still reach, and gets the new ones. No row is computed twice.
+//! In a chain, each step is the only reader of the one before it. All steps run for a strip of the last output before the next strip begins:
+//! each value between them keeps the rows that its reader's windows still need, and gets the new ones. No row is computed twice.
 
 use std::ops::Range;
 
 use crate::geometry::Geometry;
 
-/// Memory that the values inside a chain may take together: half of a second cache of one MiB, so that weights and what
-/// streams by have the other half.
+/// Bytes that the values inside a chain may take together: half of a second-level cache of one MiB, so that the other half is free for
+/// weights, and for the chain's input and output.
 const BUDGET: usize = 512 << 10;
 
-/// How many rows of its input a step reaches for.
+/// The rows of its input that a step reads for a row of its output.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Reach {
     /// Vertical stride.
     pub stride: usize,
-    /// Rows in front of the first.
+    /// Rows of padding before the first row.
     pub front: usize,
     /// Rows of a window.
     pub window: usize,
-    /// Rows that are computed together, from a multiple of it on.
+    /// Rows of the output that are computed together; the first of them is a multiple of this number.
     pub tile: usize,
 }
 
 impl Reach {
-    /// The reach of a window, where outputs are made in tiles of so many rows.
+    /// The reach of a window, if outputs are computed in tiles of `tile` rows.
     pub fn new(geometry: &Geometry, tile: usize) -> Self {
         Self { stride: geometry.strides[0], front: geometry.before[0], window: geometry.extent(0), tile }
     }
 
-    /// Rows of the input for rows of the output, perhaps beyond the input's ends.
+    /// The rows of the input that are read for rows of the output. They may lie beyond the input's ends.
     fn rows(self, rows: &Range<isize>) -> Range<isize> {
         let [stride, front, window, tile] = [self.stride, self.front, self.window, self.tile].map(|n| n as isize);
         let (start, end) = (rows.start.div_euclid(tile) * tile, -(-rows.end).div_euclid(tile) * tile);
         start * stride - front..(end - 1) * stride - front + window
     }
 
-    /// The most rows of the input that `rows` of the output reach.
+    /// Upper limit of the rows of the input that are read for `rows` rows of the output.
     fn most(self, rows: usize) -> usize {
         // Tiles may begin before the rows and end after them.
         let rows = (rows + self.tile - 1).next_multiple_of(self.tile);
@@ -54,22 +54,22 @@ pub(crate) struct Inner {
     pub halo: [usize; 2],
     /// Rows of it that are computed together.
     pub tile: usize,
-    /// How its reader reaches for it.
+    /// The rows that its reader reads.
     pub reach: Reach,
-    /// Values of one row with its halo.
+    /// Number of values in a row with its halo.
     pub row: usize,
-    /// Values of the halo on the left of each.
+    /// Number of values in the halo on the left of each row.
     pub left: usize,
 }
 
-/// Steps that run together, and how.
+/// Steps that run together, strip by strip.
 #[derive(Debug)]
 pub(crate) struct Chain {
     /// Their positions.
     pub steps: Range<usize>,
     /// The values between them.
     pub inner: Vec<Inner>,
-    /// Rows of the last output that are made at a time.
+    /// Rows of the last output that are computed at a time.
     pub strip: usize,
 }
 
@@ -83,14 +83,14 @@ impl Chain {
         };
         let tile = chain.inner.last().map_or(1, |inner| inner.reach.tile);
         while chain.strip > tile && size(&chain) > BUDGET {
-            // Strips of equal height, and of whole tiles.
+            // Strips have equal heights, and consist of whole tiles.
             let strips = height.div_ceil(chain.strip) + 1;
             chain.strip = height.div_ceil(strips).next_multiple_of(tile).min((chain.strip - 1) / tile * tile);
         }
         chain
     }
 
-    /// Rows that each inner value keeps at most.
+    /// Upper limit of the rows that each inner value keeps.
     pub fn capacities(&self) -> Vec<usize> {
         let mut rows = self.strip;
         let mut all: Vec<usize> = self
@@ -107,32 +107,32 @@ impl Chain {
     }
 }
 
-/// Rows of an inner value that are held, and those that come next. Rows below 0 and from the height on are zeros.
+/// The rows of an inner value that its buffer holds, and those that come next. Rows below 0 and from the height on are zeros.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Fill {
-    /// First row held before.
+    /// The first row that the buffer has held so far.
     pub held: isize,
-    /// First row needed: the buffer begins with it.
+    /// The first row that is needed, with which the buffer begins from now on.
     pub start: isize,
-    /// New rows.
+    /// The rows that are to be computed.
     pub new: Range<isize>,
 }
 
-/// Where a chain is.
+/// The state of a chain that runs.
 #[derive(Debug)]
 pub(crate) struct Progress<'a> {
     chain: &'a Chain,
-    /// Rows held of each inner value; none before the first strip.
+    /// The rows that each inner value's buffer holds; `None` before the first strip.
     held: Vec<Option<Range<isize>>>,
 }
 
 impl<'a> Progress<'a> {
-    /// Before the first strip.
+    /// The state before the first strip.
     pub fn new(chain: &'a Chain) -> Self {
         Self { chain, held: vec![None; chain.inner.len()] }
     }
 
-    /// What every inner value needs for the next rows of the last output; `None` where nothing is missing.
+    /// The rows that each inner value needs for the next rows of the last output; `None` for a value that has all of them.
     pub fn next(&mut self, rows: Range<usize>) -> Vec<Option<Fill>> {
         let mut wanted = rows.start as isize..rows.end as isize;
         let mut fills = vec![None; self.held.len()];
@@ -148,7 +148,7 @@ impl<'a> Progress<'a> {
             let done = held.end.max(need.start);
             let mut end = done.max(need.end);
             if end > done && end < height {
-                // A tile that is begun is finished, so that none is computed twice.
+                // A tile is always computed whole, so that no row is computed twice.
                 let tile = inner.tile as isize;
                 end = (-(-end).div_euclid(tile) * tile).min(height);
             }

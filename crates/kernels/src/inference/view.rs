@@ -1,23 +1,23 @@
-//! Where a value lies, and which part of it a step computes.
+//! The place of a value in memory, and the part of it that a step computes.
 
 /// An image in memory, channels last: channel `c` of pixel `(y, x)` of image `i` is at
 /// `base + i * image + y * row + x * pixel + c`.
 ///
-/// Around the image there may be zeros (its halo), so that windows need no checks at the border. After its last value there is
-/// room for a vector that is read beyond it.
+/// There may be zeros around the image (its halo), so that windows need no checks at the border. After the image's last value, a whole vector
+/// may still be read.
 #[derive(Debug)]
 pub(crate) struct View<T = f32> {
     /// First value of the first pixel.
     pub base: *mut T,
-    /// From one image to the next.
+    /// Values from one image to the next.
     pub image: usize,
-    /// From one row to the next.
+    /// Values from one row to the next.
     pub row: usize,
-    /// From one pixel to the next.
+    /// Values from one pixel to the next.
     pub pixel: usize,
 }
 
-// SAFETY: a view is an address and steps; what runs jobs in parallel gives each its own rows or images to write.
+// SAFETY: a view is an address and distances. Accesses through it are unsafe code of their own: parallel jobs write different rows or images.
 unsafe impl<T> Send for View<T> {}
 // SAFETY: sharing a view copies its address.
 unsafe impl<T> Sync for View<T> {}
@@ -31,7 +31,7 @@ impl<T> Clone for View<T> {
 impl<T> Copy for View<T> {}
 
 impl<T> View<T> {
-    /// Address of a pixel, which may lie in the halo.
+    /// The address of a pixel, which may lie in the halo.
     #[inline(always)]
     pub fn at(&self, image: usize, y: isize, x: isize) -> *mut T {
         let offset = (image * self.image) as isize + y * self.row as isize + x * self.pixel as isize;
@@ -39,7 +39,7 @@ impl<T> View<T> {
     }
 }
 
-/// Where a value lies in an image's arena.
+/// The place of a value in an image's arena.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Placed {
     /// Its first value.
@@ -47,37 +47,37 @@ pub(crate) struct Placed {
     pub row: usize,
     pub pixel: usize,
     pub shape: [usize; 3],
-    /// Only some rows of it exist at a time, and of one image: it is inside a chain.
+    /// Whether it is inside a chain, so that only some rows of one image exist at a time.
     pub strip: bool,
 }
 
 impl Placed {
-    /// Its view in arenas of `size` values that begin at `base`.
+    /// The value's view in arenas of `size` values each, the first of which begins at `base`.
     pub fn view<T>(&self, base: *mut T, size: usize) -> View<T> {
         View { base: base.wrapping_add(self.offset), image: size, row: self.row, pixel: self.pixel }
     }
 }
 
-/// `channels` in whole vectors of any instruction set.
+/// `channels`, rounded up to whole vectors of any instruction set.
 pub(crate) fn pitch(channels: usize) -> usize {
     channels.next_multiple_of(16)
 }
 
-/// Which part of a step's output is to be computed.
+/// The part of a step's output that is to be computed.
 #[derive(Debug, Clone)]
 pub(crate) struct Region {
     /// Images.
     pub images: std::ops::Range<usize>,
-    /// Rows of each.
+    /// Rows of each image.
     pub rows: std::ops::Range<usize>,
 }
 
-/// An element-wise function at the end of a kernel.
+/// An element-wise function that a kernel applies to its results.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Epilogue {
-    /// Nothing.
+    /// The identity.
     None,
-    /// Not below the first, not above the second.
+    /// `min(max(x, first), second)`.
     Clamp(f32, f32),
     /// `x * sigmoid(x)`.
     Swish,
@@ -85,13 +85,13 @@ pub(crate) enum Epilogue {
     HardSwish,
     /// `x` times the distribution function of the standard normal distribution.
     Gelu,
-    /// GELU by a hyperbolic tangent.
+    /// The approximation of GELU by a hyperbolic tangent.
     GeluTanh,
     /// `1 / (1 + exp(-x))`.
     Sigmoid,
     /// `relu6(x + 3) / 6`.
     HardSigmoid,
-    /// Below 0 times the first, and not above the second.
+    /// `x` times the first number if `x` is negative, and `min(x, second)` otherwise.
     Leaky(f32, f32),
     /// Hyperbolic tangent.
     Tanh,

@@ -1,5 +1,5 @@
-//! Tiles whose rows lie anywhere: a row of pixels by a panel of filters stays in registers while taps and channels go by, and
-//! each pixel is read where it lies.
+//! Tiles whose rows have addresses of their own. The sums of some pixels by a panel of filters stay in registers while the loop goes over taps
+//! and channels, and each pixel is read where it lies.
 
 use super::micro::{Addressing, MicroKernel, Packing};
 use super::pack::Panel;
@@ -12,30 +12,30 @@ use crate::simd::{FIRST_CACHE, Portable, SECOND_CACHE, Simd, prefetch};
 #[derive(Debug)]
 pub(crate) enum Addressed {}
 
-/// What all tiles of a panel share.
+/// The arguments that all tiles of a panel have in common.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Shared<'a> {
-    /// The panel: its steps are those of all runs, one after the other.
+    /// The panel, with the steps of all runs one after the other.
     pub(crate) right: Panel<'a>,
-    /// Where each run begins, counted from a row's address.
+    /// Where each run begins, in values from a row's address.
     pub(crate) taps: &'a [usize],
     /// Values of a run.
     pub(crate) run: usize,
-    /// What the sums begin with: a value for each slot of the panel's vectors.
+    /// The initial values of the sums, one for each slot of the panel's vectors.
     pub(crate) start: &'a [f32],
-    /// Added to the addresses of the left side.
+    /// Number of values that is added to the addresses of the left side.
     pub(crate) from: usize,
-    /// Added to the addresses of the result and of the residual.
+    /// Number of values that is added to the addresses of the result and of the residual.
     pub(crate) to: usize,
     /// Limits.
     pub(crate) clip: Option<(f32, f32)>,
-    /// The panel that is read next, perhaps from far away: the first tiles ask for its lines while they compute.
+    /// The panel that is read next, perhaps from main memory: the first tiles prefetch it while they compute.
     pub(crate) next: Panel<'a>,
 }
 
 impl Shared<'_> {
-    /// The values of whose lines one is asked for at each step of the `tile`-th tile: some of the next panel as long as there are any, and
-    /// then those of this one, which costs nothing.
+    /// Where tile number `tile` begins to prefetch, one cache line in each step. The first tiles share the next panel; the others ask for this
+    /// one, which is in the cache already, so that it costs nothing.
     #[inline(always)]
     pub(crate) fn ahead(&self, tile: usize) -> *const f32 {
         let Panel { vectors, values, .. } = self.next;
@@ -49,32 +49,32 @@ impl Shared<'_> {
 
 /// One tile of a product.
 ///
-/// For each row, the runs at its `left` address, and `columns` values at its `result` address are valid; a whole vector more may
-/// be read at the residual's.
+/// For each row, the runs after its `left` address and `columns` values at its `result` address are valid. At the `residual` address, whole
+/// vectors are read, which may reach beyond the columns.
 #[derive(Debug)]
 pub(crate) struct Tile<'a> {
     pub(crate) panel: &'a Shared<'a>,
-    /// One per row; at most as many as the kernel's rows.
+    /// One address per row, for at most as many rows as the kernel's.
     pub(crate) left: &'a [*const f32],
-    /// One per row.
+    /// One address per row.
     pub(crate) result: &'a [*mut f32],
-    /// Added before the limits; one per row.
+    /// One address per row, of values that are added before the limits are applied.
     pub(crate) residual: Option<&'a [*const f32]>,
     /// See [`Shared::ahead`].
     pub(crate) ahead: *const f32,
-    /// The first row of the tile that is computed next, as `left` has it. Its values are asked for while this one is computed, as if its
-    /// rows lay one after the other; where they do not, nothing is lost.
+    /// The `left` address of the first row of the next tile. The values from there on are prefetched while this tile is computed, as if the
+    /// next tile's rows followed one another; where they do not, the result is the same.
     pub(crate) after: *const f32,
 }
 
-/// A start for products without a bias.
+/// The initial values of sums without a bias.
 pub(crate) static ZEROS: [f32; 48] = [0.0; 48];
 
 impl Addressing for Addressed {
     type Tile<'a> = Tile<'a>;
 
     const KERNELS: &'static [MicroKernel<Self>] = &[
-        // 24 sums, 3 weights and one value fill 28 of 32 registers: 11 loads for 24 products.
+        // 24 sums, 3 weights and one value fill 28 of 32 registers. There are 11 loads for 24 products.
         #[cfg(target_arch = "x86_64")]
         MicroKernel {
             name: "addressed 8x48, AVX-512",
@@ -104,7 +104,7 @@ impl Addressing for Addressed {
     ];
 }
 
-/// Writes `match` over the rows of a tile and the vectors of its panel.
+/// Calls the function that is compiled for the number of a tile's rows and of its panel's vectors.
 macro_rules! sizes {
     ($function:ident, $tile:expr; $($n:literal)*) => {
         match ($tile.left.len(), $tile.panel.right.vectors) {
@@ -147,8 +147,8 @@ unsafe fn portable(tile: &Tile<'_>) {
     unsafe { sizes!(sized, tile; 1 2 3 4) }
 }
 
-/// `P` rows by `W` vectors of columns: every sum is one chain over taps and channels, whatever the tile, so that a result does
-/// not depend on where its pixel falls.
+/// Computes `P` rows by `W` vectors of columns. In every tile, each sum is added up in the same order of taps and channels, so that a result
+/// does not depend on the tile in which its pixel is.
 ///
 /// # Safety
 /// The instructions of `S` are there; the tile has `P` rows and a panel of `W` vectors, and its addresses are valid.
@@ -197,7 +197,7 @@ unsafe fn kernel<S: Simd, const P: usize, const W: usize>(tile: &Tile<'_>) {
                 }
             }
         }
-        // Other functions follow when a block's pixels are whole: here they would push the sums out of the registers.
+        // Other functions are applied later, when all channels of a block's pixels are computed: here they would need the registers of the sums.
         if let Some((low, high)) = panel.clip {
             let (low, high) = (S::splat(low), S::splat(high));
             for p in 0..P {

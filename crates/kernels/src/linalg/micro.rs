@@ -2,24 +2,24 @@ use std::fmt;
 
 use crate::isa::{Isa, Present};
 
-/// How kernels find the rows of their left side and of their result.
+/// A way in which kernels find the rows of their left side and of their result.
 pub(crate) trait Addressing: Sized + 'static {
-    /// One tile of a product, as such a kernel is told of it.
+    /// The argument of such a kernel: one tile of a product.
     type Tile<'a>;
 
-    /// The table's rows for this addressing, best first: one for each instruction set at least.
+    /// The table's rows for this addressing, best first, with at least one for each instruction set.
     const KERNELS: &'static [MicroKernel<Self>];
 }
 
-/// How the right side lies in panels: for each step along the inner dimension one slot per column, whole vectors of them, and
-/// zeros where there are fewer columns.
+/// How the right side is arranged in panels. For each step along the inner dimension, a panel has one slot per column, filled up with zeros to
+/// whole vectors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Packing {
     /// Slots of a vector.
     pub(crate) lanes: usize,
     /// Vectors of the widest panel.
     pub(crate) vectors: usize,
-    /// Whether the kernel computes narrower panels too. If not, all are equally wide, and the last is filled up with zeros.
+    /// Whether the kernel also computes narrower panels. If not, all are equally wide, and the last is filled up with zeros.
     pub(crate) narrower: bool,
 }
 
@@ -29,8 +29,8 @@ impl Packing {
         self.lanes * self.vectors
     }
 
-    /// Widths of the panels that make up `columns`, in vectors: as wide as may be, and none of one vector beside one of three,
-    /// because a tile of one vector waits for its loads.
+    /// Widths of the panels that make up `columns`, in vectors. They are as wide as possible, but two and two instead of three and one,
+    /// because a tile that is one vector wide waits for its loads.
     pub(super) fn widths(self, columns: usize) -> Vec<usize> {
         let (most, mut left) = (self.vectors, columns.div_ceil(self.lanes));
         if !self.narrower {
@@ -50,7 +50,7 @@ impl Packing {
     }
 }
 
-/// A row of the table: a function that computes a tile, and what it wants.
+/// A row of the table: a function that computes a tile, with the instructions and the packing that it needs.
 pub(crate) struct MicroKernel<A: Addressing> {
     pub(super) name: &'static str,
     pub(super) isa: Isa,
@@ -58,14 +58,14 @@ pub(crate) struct MicroKernel<A: Addressing> {
     pub(crate) rows: usize,
     /// How it reads the right side.
     pub(crate) packing: Packing,
-    /// What it reaches at least of the processor's peak where all that it reads lies in the first cache.
+    /// The part of the processor's peak that it reaches at least if its inputs are in the first-level cache, from 0 to 1.
     pub(super) share: f64,
     pub(super) run: unsafe fn(&A::Tile<'_>),
 }
 
 impl<A: Addressing> MicroKernel<A> {
-    /// The kernel for these instructions. Nothing outside of `linalg` gets a kernel in another way, so that whoever has one is on
-    /// a machine with its instructions.
+    /// The kernel for these instructions. Code outside of `linalg` can get a kernel in no other way, so the machine has the instructions of
+    /// every kernel that it holds.
     pub(crate) fn of(isa: Present) -> &'static Self {
         let row = A::KERNELS.iter().find(|kernel| kernel.isa == isa.isa());
         row.expect("the table has a kernel for each instruction set")

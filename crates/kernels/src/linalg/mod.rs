@@ -1,20 +1,19 @@
-//! Products of matrices for inference and training: one table of micro-kernels, and what feeds them.
+//! Products of matrices for inference and training: one table of micro-kernels, and the packing of their inputs.
 //!
 //! A product is cut into tiles that fit in registers, and the right side into panels as wide as a tile, which are packed so that
 //! the innermost loop reads them in one stream. A `MicroKernel` computes one tile. The table has a row for each instruction
 //! set and each way to find the rows of the left side (`Addressing`):
 //!
-//! - `addressed`: each row has an address of its own, and a sum goes over runs of values at given places after it. This is how
-//!   inference reads the pixels of a convolution where they lie;
-//! - `strided`: rows, and the steps in them, are equally far apart. This is how training reads matrices and packed copies.
+//! - `addressed`: each row has an address of its own, and a sum goes over runs of values at given distances from it. Inference uses it
+//!   to read the pixels of a convolution where they lie;
+//! - `strided`: rows, and the steps in them, are equally far apart. Training uses it to read matrices and packed copies;
+//! - `paired`: both sides are in bf16, and a row is read in steps of up to 32 numbers at given distances from its first.
 //!
-//! - `paired`: both sides are in bf16, and the steps of the rows lie 32 at a time at given places.
+//! Training keeps its matrices in `f32`. A `Multiplier` multiplies them, either with a strided kernel or with a unit for bf16, for which both
+//! sides are rounded.
 //!
-//! A `Multiplier` is what multiplies matrices that lie in `f32`, as training does: a strided kernel, or a unit, for which both sides are
-//! rounded.
-//!
-//! Another kernel is another row. A kernel for another number format brings its own `Packing`: a slot of a packed panel is
-//! four bytes, an `f32` or two numbers in bf16 of consecutive steps.
+//! To add a kernel, add a row to the table. A kernel for another number format has its own `Packing`: a slot of a packed panel is
+//! four bytes, which hold an `f32`, or two numbers in bf16 of consecutive steps.
 
 mod addressed;
 mod micro;

@@ -1,4 +1,4 @@
-//! The choice of what multiplies matrices that lie in `f32`.
+//! The choice between vectors and a unit for products of matrices that are stored in `f32`.
 
 use super::micro::MicroKernel;
 use super::pack::{Packed, Scale};
@@ -7,12 +7,12 @@ use super::product::{Epilogue, multiply};
 use super::strided::Strided;
 use crate::isa::Present;
 
-/// What multiplies matrices that lie in `f32`.
+/// How matrices that are stored in `f32` are multiplied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Multiplier {
-    /// Vectors of `f32`.
+    /// By vectors of `f32`.
     Single(Present),
-    /// A unit: both sides are rounded to bf16, and sums are `f32`.
+    /// By a unit for bf16: both sides are rounded, and sums are `f32`.
     Half(PresentUnit),
 }
 
@@ -44,7 +44,7 @@ pub(crate) enum Right {
 }
 
 impl Right {
-    /// No matrix yet.
+    /// An empty one, for a matrix that is packed later.
     pub(crate) fn new(multiplier: Multiplier) -> Self {
         match multiplier {
             Multiplier::Single(isa) => Self::Single(Packed::new(isa)),
@@ -60,7 +60,8 @@ impl Right {
         }
     }
 
-    /// Packs `value(step, column) = source[step * row + column * across]`, scaled.
+    /// Packs a matrix of this shape, `[depth, columns]`: `value(step, column) = source[step * row + column * across]` with
+    /// `steps = [row, across]`, scaled.
     ///
     /// # Panics
     /// In the cases of [`Packed::pack`].

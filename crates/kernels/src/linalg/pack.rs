@@ -8,7 +8,7 @@ use crate::isa::Present;
 use crate::memory::{Aligned, OutOfMemory};
 use crate::simd::vectorised;
 
-/// Rows that are packed together where the source is turned.
+/// Rows that are packed together if the source is transposed.
 const BLOCK: usize = 16;
 
 /// Where a panel lies, and which columns it has.
@@ -29,7 +29,7 @@ pub(crate) struct Panel<'a> {
     pub(crate) columns: usize,
     /// How many vectors hold them.
     pub(crate) vectors: usize,
-    /// For each step its vectors.
+    /// The slots: for each step, `vectors` vectors of them.
     pub(crate) values: &'a [f32],
 }
 
@@ -44,12 +44,12 @@ pub(crate) struct Packed<A: Addressing> {
 }
 
 impl<A: Addressing> Packed<A> {
-    /// No matrix yet; it will be packed for the kernel of these instructions.
+    /// An empty one, for a matrix that is packed later for the kernel of these instructions.
     pub(crate) fn new(isa: Present) -> Self {
         Self::with(MicroKernel::of(isa))
     }
 
-    /// No matrix yet; it will be packed for this kernel.
+    /// An empty one, for a matrix that is packed later for this kernel.
     pub(super) fn with(kernel: &'static MicroKernel<A>) -> Self {
         Self { kernel, depth: 0, columns: 0, cuts: Vec::new(), values: Aligned::default() }
     }
@@ -103,7 +103,7 @@ impl<A: Addressing> Packed<A> {
         Ok(&mut self.values[..at])
     }
 
-    /// Packs `value(step, column)` of a matrix `[depth, columns]`.
+    /// Packs a matrix `[depth, columns]` whose values are `value(step, column)`.
     pub(crate) fn fill(
         &mut self,
         [depth, columns]: [usize; 2],
@@ -123,26 +123,26 @@ impl<A: Addressing> Packed<A> {
 }
 
 impl Packed<Strided> {
-    /// Makes room for a matrix `[depth, columns]` whose values the caller writes at their places, and zeros beside them.
+    /// Makes room for a matrix `[depth, columns]`. The caller writes its values to their places, and zeros to the places of columns that the
+    /// last panel does not have.
     ///
     /// # Panics
-    /// Where there is no memory for it: what comes from a network has been asked for when its parameters were.
+    /// If there is no memory for it. This is no error because the parameters of the network, of the same size, have been given memory before.
     pub(crate) fn places(&mut self, shape: [usize; 2]) -> (Places, &mut [f32]) {
         let places = Places { depth: shape[0], wide: self.kernel.packing.columns() };
         (places, self.room(shape).unwrap_or_else(|error| panic!("{error}")))
     }
 
-    /// Packs `value(step, column) = source[step * row + column * across]`, each value times `scale[step]` or `scale[column]`. The values
-    /// of a row, or those of a column, lie side by side: `across` or `row` is 1.
+    /// Packs `value(step, column) = source[step * row + column * across]`, each value times `scale[step]` or `scale[column]`.
     ///
     /// # Panics
-    /// In the cases of [`Packed::places`].
+    /// In the cases of [`Packed::places`], and if neither `row` nor `across` is 1: the values of a row or those of a column must be consecutive.
     pub(crate) fn pack(&mut self, shape: [usize; 2], source: &[f32], [row, across]: [usize; 2], scale: Scale<'_>) {
         let [depth, columns] = shape;
-        let present = self.kernel.isa.present().expect("a kernel is chosen by the instructions that there are");
+        let present = self.kernel.isa.present().expect("the machine has the instructions of the kernel");
         let isa = present.for_loops();
         let (Places { wide, .. }, room) = self.places(shape);
-        assert!(across == 1 || row == 1, "neither rows nor columns lie side by side");
+        assert!(across == 1 || row == 1, "neither the values of a row nor those of a column are consecutive");
         room.par_chunks_mut((depth * wide).max(1)).enumerate().for_each(|(panel, out)| {
             let first = panel * wide;
             let width = wide.min(columns - first);
@@ -187,11 +187,11 @@ vectorised! {
 
 #[inline(always)]
 fn pack_columns_body<const FUSED: bool>(source: &[f32], across: usize, factors: &[f32], wide: usize, out: &mut [f32]) {
-    // Blocks that stay in the first cache on both sides.
+    // Blocks of rows stay in the first-level cache on both sides.
     for (block, out) in out.chunks_mut(BLOCK * wide).enumerate() {
         let steps = out.len() / wide;
         let source = &source[block * BLOCK..];
-        // Four columns side by side make stores of four values.
+        // Four columns at once, so that four values are stored together.
         let fours = factors.as_chunks::<4>().0;
         for (four, &[f, g, h, i]) in fours.iter().enumerate() {
             let source = &source[4 * four * across..];
@@ -212,7 +212,7 @@ fn pack_columns_body<const FUSED: bool>(source: &[f32], across: usize, factors: 
     }
 }
 
-/// Where the values of a packed matrix lie whose panels are all equally wide.
+/// The places of values in a packed matrix whose panels are all equally wide.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Places {
     depth: usize,
@@ -221,7 +221,7 @@ pub(crate) struct Places {
 }
 
 impl Places {
-    /// The slot of a step and a column; those of the columns after it follow, up to the panel's end.
+    /// The slot of a step and a column. The slots of the next columns follow it, up to the end of the panel.
     #[inline(always)]
     pub(crate) fn of(self, step: usize, column: usize) -> usize {
         (column / self.wide * self.depth + step) * self.wide + column % self.wide

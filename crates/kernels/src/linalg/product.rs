@@ -1,24 +1,24 @@
-//! Whole products: `C = A B`, or `C += A B`, with a bias and limits at the end.
+//! Products of whole matrices: `C = A B` or `C += A B`, with a bias and limits.
 
 use super::pack::Packed;
 use super::strided::{Strided, Tile, WIDEST};
 
-/// Most steps along the inner dimension in one go: a panel of as many rows stays in the first cache.
+/// Upper limit of the steps along the inner dimension that a kernel takes in one call: so much of a panel stays in the first-level cache.
 pub(super) const DEPTH: usize = 320;
 
-/// What happens to a result at its end.
+/// What happens to the sums of a product before they are stored.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Epilogue<'a> {
-    /// Whether it is added to what is there.
+    /// Whether they are added to the values that the result has.
     pub(crate) accumulate: bool,
-    /// Added, one per column.
+    /// Summands, one per column.
     pub(crate) bias: Option<&'a [f32]>,
-    /// Limits.
+    /// Limits, applied last.
     pub(crate) clip: Option<(f32, f32)>,
 }
 
 impl Epilogue<'_> {
-    /// Neither bias nor limits.
+    /// An epilogue with neither bias nor limits.
     pub(crate) fn plain(accumulate: bool) -> Self {
         Self { accumulate, bias: None, clip: None }
     }
@@ -43,7 +43,7 @@ pub(crate) fn multiply(
     assert!(result.len() >= (rows - 1) * result_row + columns, "the result is too short");
     let parts = inner.div_ceil(DEPTH).max(1);
     let depth = inner.div_ceil(parts).max(1);
-    // All parts of a panel one after the other, so that its sums stay near between them.
+    // The parts of a panel follow one another, so that its sums stay in a cache between them.
     for panel in right.panels() {
         let (column, width) = (panel.first, panel.columns);
         let mut bias_line = [0.0; WIDEST];
@@ -71,8 +71,8 @@ pub(crate) fn multiply(
                     bias: if last { &bias_line } else { &[0.0; WIDEST] },
                     clip,
                 };
-                // SAFETY: left side and result have been found long enough for all rows and columns (asserted above), the panel has a
-                // line for each of the steps, and the result is borrowed for this call alone.
+                // SAFETY: left side and result are long enough for all rows and columns (asserted above), the panel has a line for each of
+                // the steps, and the result is borrowed mutably for this call.
                 unsafe { kernel.run(&tile) };
             }
         }

@@ -1,4 +1,4 @@
-//! Tiles whose rows are equally far apart, as are the steps in them: whole matrices, or copies that have been packed.
+//! Tiles whose rows are equally far apart, as are the steps in them: those of matrices and of packed copies.
 
 use super::micro::{Addressing, MicroKernel, Packing};
 use crate::isa::Isa;
@@ -15,14 +15,14 @@ pub(super) const WIDEST: usize = 48;
 
 /// One tile of a product.
 ///
-/// The left side, the panel and the result are valid for `rows`, `steps` and `width`, at the distances that are given.
+/// The left side, the panel and the result are valid for `rows`, `steps` and `width`, at the given distances.
 #[derive(Debug)]
 pub(crate) struct Tile<'a> {
-    /// Rows of the result, as many as the kernel's at most.
+    /// Rows of the result, at most the kernel's.
     pub(super) rows: usize,
-    /// Columns of the result, as many as the panel's at most.
+    /// Columns of the result, at most the panel's.
     pub(super) width: usize,
-    /// Products of each sum.
+    /// Products in each sum.
     pub(super) steps: usize,
     pub(super) left: *const f32,
     /// Values from one row of the left side to the next.
@@ -34,11 +34,11 @@ pub(crate) struct Tile<'a> {
     pub(super) result: *mut f32,
     /// Values from one row of the result to the next.
     pub(super) result_row: usize,
-    /// Whether the product is added to what is there.
+    /// Whether the product is added to the values that the result has.
     pub(super) accumulate: bool,
-    /// Added, one per column.
+    /// Summands, one per column.
     pub(super) bias: &'a [f32; WIDEST],
-    /// Limits; what is not a number stays so.
+    /// Limits; NaN stays NaN.
     pub(super) clip: (f32, f32),
 }
 
@@ -46,7 +46,7 @@ impl Addressing for Strided {
     type Tile<'a> = Tile<'a>;
 
     const KERNELS: &'static [MicroKernel<Self>] = &[
-        // 24 sums, three vectors of the right side and up to five values of the left fit in the registers. Eleven loads feed 24 products.
+        // 24 sums, three vectors of the right side and up to five values of the left fit in the registers. There are 11 loads for 24 products.
         #[cfg(target_arch = "x86_64")]
         MicroKernel {
             name: "strided 8x48, AVX-512",
@@ -82,7 +82,7 @@ impl Tile<'_> {
     /// The tile without its first rows.
     ///
     /// # Safety
-    /// There are more rows.
+    /// The tile has more rows than that.
     #[inline(always)]
     unsafe fn after(&self, rows: usize) -> Self {
         // SAFETY: both addresses are those of a row that the tile has.
@@ -91,17 +91,17 @@ impl Tile<'_> {
     }
 }
 
-/// Computes a tile some rows at a time, with the first function whose number is not more than the rows that are left.
+/// Computes a tile some rows at a time, each time with the first function whose number does not exceed the remaining rows.
 macro_rules! by_rows {
     ($tile:expr; $($least:literal => $function:expr,)*) => {{
         let mut done = 0;
         while done < $tile.rows {
-            // SAFETY: rows are left, and the functions want the tile's addresses to be valid for no more rows than that.
+            // SAFETY: rows remain, and each function requires valid addresses for no more rows than remain.
             done += unsafe {
                 let tile = $tile.after(done);
                 match tile.rows {
                     $($least.. => { $function(&tile); $least })*
-                    0 => unreachable!("rows are left"),
+                    0 => unreachable!("the loop ends when no rows remain"),
                 }
             };
         }
@@ -189,7 +189,7 @@ unsafe fn some_rows<S: Simd, const ROWS: usize, const W: usize, const PANEL: usi
     }
 }
 
-/// Adds the bias, and what is there if the tile says so, to sums, limits and stores them.
+/// Adds the bias and, if the tile accumulates, the result's old values to sums, applies the limits, and stores them.
 ///
 /// # Safety
 /// The instructions of `S` are there; the tile has `ROWS` rows, and its addresses are valid.
@@ -206,18 +206,19 @@ unsafe fn store<S: Simd, const ROWS: usize, const W: usize>(tile: &Tile<'_>, sum
             for i in 0..ROWS {
                 let to = tile.result.wrapping_add(i * tile.result_row + w * S::LANES);
                 let mut sum = S::add(sums[i][w], bias);
-                // Stores under a mask take many times as long as whole ones on some processors.
+                // `load_up_to` and `store_up_to` use masks only where a vector is not whole: on some processors, a store under a mask takes
+                // many times as long.
                 if tile.accumulate {
                     sum = S::add(sum, S::load_up_to(to, width));
                 }
-                // In this order of operands what is not a number stays so.
+                // With this order of operands, NaN stays NaN.
                 S::store_up_to(to, S::min(most, S::max(least, sum)), width);
             }
         }
     }
 }
 
-/// A whole tile, in assembly because the compiler does not find out by itself that the sums fit in the registers.
+/// Computes a whole tile. It is written in assembly because the compiler does not keep all sums in registers.
 ///
 /// # Safety
 /// AVX-512 is there; the tile has 8 rows and a column in each of three vectors, and its addresses are valid.
@@ -230,12 +231,13 @@ unsafe fn avx512_whole(tile: &Tile<'_>) {
     let row = tile.left_row * size_of::<f32>();
     for i in 0..8 {
         for w in 0..3 {
-            // The lines of the result are on their way while the products are computed.
+            // The lines of the result are fetched while the products are computed.
             _mm_prefetch::<_MM_HINT_ET0>(tile.result.wrapping_add(i * tile.result_row + w * 16).cast());
         }
     }
     if tile.steps > 0 {
-        // SAFETY: reads `steps` lines of the panel and `steps` values of 8 rows of the left side; writes registers only.
+        // SAFETY: the code reads `steps` lines of the panel and `steps` values of 8 rows of the left side, which the tile has, and writes only
+        // registers that are declared.
         unsafe {
             std::arch::asm!(
                 "2:",
@@ -308,7 +310,7 @@ unsafe fn avx512_whole(tile: &Tile<'_>) {
 mod tests {
     use super::*;
 
-    /// Every height and some widths and depths, with all instructions that this machine has, with values around the tile that must stay.
+    /// Tests every height and some widths and depths, on all instruction sets of this machine. Values beside the tile must not change.
     #[test]
     fn every_kernel_computes_every_tile() {
         let value = |seed: usize| ((seed * 7919 + 13) % 101) as f32 / 50.0 - 1.0;

@@ -1,4 +1,4 @@
-//! Products with a transposed left side, `C = Aᵀ B`: sums over the rows of both sides, as the gradient of a kernel is.
+//! Products with a transposed left side, `C = Aᵀ B`. The gradient of a kernel is such a sum over the rows of both sides.
 
 use std::ops::Range;
 
@@ -13,55 +13,54 @@ use crate::isa::ForLoops;
 use crate::memory::{scratch, workspace};
 use crate::simd::vectorised;
 
-/// Writes rows and columns of a matrix, row by row.
+/// A function that writes a block of a matrix, given as ranges of rows and columns, row by row.
 pub(crate) type Fill<'a> = dyn Fn(Range<usize>, Range<usize>, &mut [f32]) + Sync + 'a;
 
-/// A side of a [`matmul_at_b`].
+/// A side of [`matmul_at_b`].
 #[derive(Clone, Copy)]
 pub(crate) enum Matrix<'a> {
-    /// Values, and how far apart their rows are.
+    /// Stored values, and how many of them lie from one row to the next.
     Given(&'a [f32], usize),
-    /// What writes rows and columns of it where they are wanted.
+    /// A matrix that is not stored: the function writes the block that is needed.
     Made(&'a Fill<'a>),
 }
 
-/// How the values of a strip lie.
+/// How the values of a strip are arranged.
 #[derive(Clone, Copy)]
-enum Lie {
-    /// One row after the other, copied with these instructions.
+enum Order {
+    /// Row by row, copied with these instructions.
     Lines(ForLoops),
-    /// One column after the other, in bf16, as this unit reads left sides.
-    Turned(PresentUnit),
-    /// Two rows side by side, in bf16, after the other two, as it reads right sides.
+    /// Column by column, in bf16, as this unit reads left sides.
+    Transposed(PresentUnit),
+    /// Pairs of rows whose values are interleaved, in bf16, as this unit reads right sides.
     Zipped(PresentUnit),
 }
 
-/// Rows and columns of a matrix, as they are packed for a transposed product: as many columns as a tile has side by side, and of these all
-/// rows of a block.
+/// How a block of rows of a matrix is packed for a transposed product: in strips, each with all rows of the block and as many columns as a tile.
 #[derive(Clone, Copy)]
 struct Strips {
-    lie: Lie,
+    order: Order,
     columns: usize,
-    /// Columns of a strip; the last one is filled up.
+    /// Columns of a strip; the last one is filled up with zeros.
     wide: usize,
     /// Rows of a block.
     depth: usize,
 }
 
 impl Strips {
-    /// How many strips are packed in one go, so that whole lines of the cache are read.
+    /// How many strips one task packs together, so that whole cache lines are read.
     const TOGETHER: usize = 8;
 
-    /// Those of the left side and of the right side of a product with `rows` steps.
+    /// The strips of the left side and of the right side of a product with `rows` steps.
     fn of(multiplier: Multiplier, rows: usize, inner: usize, columns: usize) -> [Self; 2] {
-        let (depth, lies) = match multiplier {
-            Multiplier::Single(isa) => (DEPTH.min(rows).max(1), [Lie::Lines(isa.for_loops()); 2]),
+        let (depth, orders) = match multiplier {
+            Multiplier::Single(isa) => (DEPTH.min(rows).max(1), [Order::Lines(isa.for_loops()); 2]),
             Multiplier::Half(unit) => {
-                (DEPTH.min(rows).max(1).next_multiple_of(paired::DEPTH), [Lie::Turned(unit), Lie::Zipped(unit)])
+                (DEPTH.min(rows).max(1).next_multiple_of(paired::DEPTH), [Order::Transposed(unit), Order::Zipped(unit)])
             }
         };
-        let strips = |lie, columns, wide| Self { lie, columns, wide, depth };
-        [strips(lies[0], inner, multiplier.rows()), strips(lies[1], columns, multiplier.columns())]
+        let strips = |order, columns, wide| Self { order, columns, wide, depth };
+        [strips(orders[0], inner, multiplier.rows()), strips(orders[1], columns, multiplier.columns())]
     }
 
     fn count(self) -> usize {
@@ -70,13 +69,13 @@ impl Strips {
 
     /// Values of one strip.
     fn each(self) -> usize {
-        match self.lie {
-            Lie::Lines(_) => self.wide * self.depth,
-            Lie::Turned(_) | Lie::Zipped(_) => self.wide * self.depth / 2,
+        match self.order {
+            Order::Lines(_) => self.wide * self.depth,
+            Order::Transposed(_) | Order::Zipped(_) => self.wide * self.depth / 2,
         }
     }
 
-    /// Values of all strips; what is packed after them begins with a line of the cache.
+    /// Values of all strips, rounded up to whole cache lines.
     fn values(self) -> usize {
         (self.count() * self.each()).next_multiple_of(16)
     }
@@ -91,21 +90,23 @@ impl Strips {
         self.pack_from(0, (values, row), steps, &mut out[..self.count() * self.each()]);
     }
 
-    /// Packs the strips from column `first` on that `out` has room for; `values` begin with that column.
+    /// Packs as many strips as `out` has room for, beginning with column `first`, which is the first column of `values`.
     fn pack_from(self, first: usize, (values, row): (&[f32], usize), steps: usize, out: &mut [f32]) {
         let wide = self.wide;
         let width = |from: usize| wide.min(self.columns - first - from);
-        match self.lie {
-            Lie::Lines(isa) => {
+        match self.order {
+            Order::Lines(isa) => {
                 let shape = [steps, wide, self.columns - first];
                 copy_lines(isa, values, row, shape, self.each(), out);
             }
-            Lie::Turned(unit) | Lie::Zipped(unit) => {
+            Order::Transposed(unit) | Order::Zipped(unit) => {
                 let (isa, places) = (unit.vectors().for_loops(), Places::all(steps));
                 for (strip, out) in out.chunks_exact_mut(self.each()).enumerate() {
                     let (values, width) = (&values[strip * wide..], width(strip * wide));
-                    match self.lie {
-                        Lie::Turned(_) => paired::turn_strip(isa, values, row, [width, wide], places, steps, out),
+                    match self.order {
+                        Order::Transposed(_) => {
+                            paired::transpose_strip(isa, values, row, [width, wide], places, steps, out)
+                        }
                         _ => {
                             let whole = steps.next_multiple_of(paired::DEPTH) / 2 * wide;
                             paired::zip_strip(isa, values, row, width, places, &mut out[..whole]);
@@ -140,7 +141,7 @@ impl Strips {
 }
 
 vectorised! {
-    /// Copies `[steps, strip, columns]` of rows that are `row` values apart to strips of `each` values.
+    /// Copies rows that are `row` values apart to strips of `each` values; `shape` is `[rows, columns of a strip, columns in all]`.
     fn copy_lines(values: &[f32], row: usize, shape: [usize; 3], each: usize, out: &mut [f32]) => copy_lines_body
 }
 
@@ -152,7 +153,7 @@ fn copy_lines_body<const FUSED: bool>(
     each: usize,
     out: &mut [f32],
 ) {
-    // Some rows at a time, so that their lines stay near from one strip to the next.
+    // Only some rows at a time, so that their lines are still in the cache for the next strip.
     for step in (0..steps).step_by(16) {
         for (strip, out) in out.chunks_exact_mut(each).enumerate() {
             let (from, width) = (strip * wide, wide.min(columns - strip * wide));
@@ -164,7 +165,7 @@ fn copy_lines_body<const FUSED: bool>(
     }
 }
 
-/// Copies a line of a tile, and fills up with zeros. Whole lines have few lengths, for which no function is called.
+/// Copies a line of a tile, and fills it up with zeros. Whole lines have one of few lengths, for which the copy is inlined.
 #[inline(always)]
 fn copy_line(out: &mut [f32], line: &[f32]) {
     #[inline(always)]
@@ -184,13 +185,13 @@ fn copy_line(out: &mut [f32], line: &[f32]) {
     out[line.len()..].fill(0.0);
 }
 
-/// Values that are packed together for a [`matmul_at_b`], unless one block alone has more: 4 MiB.
+/// Values that [`matmul_at_b`] packs at a time (4 MiB), unless one block alone has more.
 const PACKED: usize = 1 << 20;
 
-/// The sum over all rows of `left[row]ᵀ right[row]`: a kernel's gradient, `[inner, columns]`.
+/// Writes the sum over all rows of `left[row]ᵀ right[row]`, such as a kernel's gradient, to `result`, `[inner, columns]`.
 ///
-/// Blocks of rows of both sides are packed once, by all threads; then tasks own parts of the result, so that each sum is taken in one order
-/// whatever the number of threads.
+/// Blocks of rows of both sides are packed once, by all threads. Then each task computes a part of the result, so that each sum is added up in
+/// the same order with any number of threads.
 pub(crate) fn matmul_at_b(
     multiplier: Multiplier,
     rows: usize,
@@ -210,12 +211,12 @@ pub(crate) fn matmul_at_b(
     let [lefts, rights] = Strips::of(multiplier, rows, inner, columns);
     let (high, wide, depth) = (lefts.wide, rights.wide, lefts.depth);
     let each = lefts.values() + rights.values();
-    // No rows: one block that writes zeros.
+    // Without rows, there is one block, which writes zeros.
     let blocks = rows.div_ceil(depth).max(1);
     let together = (PACKED / each).clamp(1, blocks);
     let span = |block: usize| block * depth..rows.min((block + 1) * depth);
     let (tiles, panels) = (lefts.count(), rights.count());
-    // About eight tasks, in parts as square as may be.
+    // About eight tasks, whose parts of the result are as square as possible.
     let (mut by_tile, mut by_panel) = (1, 1);
     while by_tile * by_panel < 8 && (by_tile < tiles || by_panel < panels) {
         let (tile, panel) = (tiles.div_ceil(by_tile) * high, panels.div_ceil(by_panel) * wide);
@@ -246,7 +247,7 @@ pub(crate) fn matmul_at_b(
                     for (panel, tile) in panels.clone().flat_map(|panel| tiles.clone().map(move |tile| (panel, tile))) {
                         let (left, right) = (Left::Strip(lefts.strip(left, tile)), rights.strip(right, panel));
                         let (strips, place) = ([lefts, rights], [tile, panel]);
-                        // SAFETY: the tile's rows and columns of the result are this task's alone, and the result's length has been checked.
+                        // SAFETY: no other task accesses the tile's rows and columns of the result, whose length has been checked.
                         unsafe { tiling.tile(strips, place, steps, left, right, (shared, result_row), add) };
                     }
                 }
@@ -255,10 +256,10 @@ pub(crate) fn matmul_at_b(
     });
 }
 
-/// Does what [`matmul_at_b`] does in one task: `result (+)= leftᵀ right`. `left` is `(values, values from row to row, columns)`, the
-/// result's rows lie one after the other.
+/// Computes `result (+)= leftᵀ right` as [`matmul_at_b`] does, but in one task. `left` is `(values, values from row to row, columns)`; the
+/// rows of the result follow one another.
 ///
-/// A left side that meets few panels is read where it lies.
+/// If the right side has few panels, the left side is read where it lies instead of being packed.
 pub(crate) fn matmul_at_b_whole(
     multiplier: Multiplier,
     rows: usize,
@@ -297,7 +298,7 @@ pub(crate) fn matmul_at_b_whole(
                     Left::Strip(lefts.strip(for_left, tile))
                 };
                 let (strips, place, result) = ([lefts, rights], [tile, panel], (shared, columns));
-                // SAFETY: the whole result is borrowed for this call alone, and its length has been checked, as has the left side's.
+                // SAFETY: the result is borrowed mutably for this call, and the lengths of result and left side have been checked.
                 unsafe { tiling.tile(strips, place, steps, left, right, result, add || first > 0) };
             }
         }
@@ -306,13 +307,13 @@ pub(crate) fn matmul_at_b_whole(
 
 /// The left side of a tile of a transposed product.
 enum Left<'a> {
-    /// Packed.
+    /// A packed strip.
     Strip(&'a [f32]),
-    /// The address of the tile's first value, and values from one step to the next.
+    /// A side that is not packed: the address of the tile's first value, and the values from one step to the next.
     Lying(*const f32, usize),
 }
 
-/// What a thread computes the tiles of a transposed product with.
+/// The kernel with which a thread computes the tiles of a transposed product.
 enum Tiling {
     Single(&'static MicroKernel<Strided>),
     Half(Work),
@@ -329,8 +330,8 @@ impl Tiling {
     /// One tile, with `steps` steps of its strips.
     ///
     /// # Safety
-    /// A left side that lies somewhere has a value for every step and row of the tile. `result` has the tile's rows and columns,
-    /// `result_row` values apart, and nobody else touches them.
+    /// A left side that is not packed has a value for every step and row of the tile. `result` has the tile's rows and columns,
+    /// `result_row` values apart, and no other code accesses them.
     #[inline(always)]
     #[expect(clippy::too_many_arguments, reason = "they are the three matrices and the place of the tile in them")]
     unsafe fn tile(
@@ -367,7 +368,8 @@ impl Tiling {
                     bias: &[0.0; WIDEST],
                     clip,
                 };
-                // SAFETY: strips have all rows, columns and steps; a left side that lies somewhere has them too; the result has the tile's rows and columns.
+                // SAFETY: strips have all rows, columns and steps; a left side that is not packed has them too; the result has the tile's rows
+                // and columns.
                 unsafe { kernel.run(&tile) };
             }
             (Self::Half(work), Left::Strip(left)) => {

@@ -1,4 +1,4 @@
-//! Products with a kernel of one's choice: what tests compute with every row of the table, and the benchmark measures.
+//! Products with a chosen kernel: tests compute them with every row of the table, and the benchmark measures them.
 
 use super::addressed::{self, Addressed, Shared, ZEROS};
 use super::micro::{Addressing, MicroKernel};
@@ -19,7 +19,7 @@ enum Row {
     Strided(&'static MicroKernel<Strided>),
 }
 
-/// All rows of the table that this machine can run; of those for the same addressing the one that programs choose comes first.
+/// All rows of the table that this machine can run. Among those for the same addressing, the one that programs choose comes first.
 pub fn kernels() -> Vec<Kernel> {
     fn present<A: Addressing>() -> impl Iterator<Item = &'static MicroKernel<A>> {
         A::KERNELS.iter().filter(|kernel| kernel.isa.present().is_some())
@@ -53,7 +53,7 @@ impl Kernel {
         }
     }
 
-    /// The part of the peak ([`multiply_registers`]) that it reaches at least where all that it reads lies in the first cache, from 0 to 1.
+    /// The part of the peak ([`multiply_registers`]) that it reaches at least if its inputs are in the first-level cache, from 0 to 1.
     pub fn share(self) -> f64 {
         match self.0 {
             Row::Addressed(kernel) => kernel.share,
@@ -66,7 +66,7 @@ impl Kernel {
         self.isa() == Isa::detect()
     }
 
-    /// Whether a program could have chosen it in place of `other`: both find their rows in the same way.
+    /// Whether a program could choose it instead of `other`, because both find their rows in the same way.
     pub fn rivals(self, other: Self) -> bool {
         std::mem::discriminant(&self.0) == std::mem::discriminant(&other.0)
     }
@@ -74,10 +74,10 @@ impl Kernel {
     /// Packs the right side of a product, `[depth, columns]` row by row.
     ///
     /// # Errors
-    /// No memory for the packed copy.
+    /// [`OutOfMemory`] if there is no memory for the packed copy.
     ///
     /// # Panics
-    /// If `right` has not `depth * columns` values.
+    /// If `right` does not have `depth * columns` values.
     pub fn pack(self, [depth, columns]: [usize; 2], right: &[f32]) -> Result<Trial, OutOfMemory> {
         assert_eq!(right.len(), depth * columns, "the right side has another length");
         let value = |step: usize, column: usize| right[step * columns + column];
@@ -124,7 +124,7 @@ impl Trial {
     }
 }
 
-/// Blocks of rows whose values stay near while the panels go by, as in a convolution.
+/// Computes a product with an addressed kernel as a convolution does: in blocks of rows whose values stay in the cache for all panels.
 fn addressed(right: &Packed<Addressed>, left: &[f32], result: &mut [f32]) {
     const BLOCK: usize = 128;
     let (depth, columns, kernel) = (right.depth(), right.columns(), right.kernel());
@@ -146,15 +146,15 @@ fn addressed(right: &Packed<Addressed>, left: &[f32], result: &mut [f32]) {
                 let (left, result) = (&left[range.clone()], &result[range]);
                 let tile = addressed::Tile { panel: &panel, left, result, residual: None, ahead, after };
                 // SAFETY: each address on the left is that of `depth` values, each of the result that of a row of `columns` values,
-                // of which the panel's are some; nothing else touches the result.
+                // of which the panel's are some; no other code accesses the result.
                 unsafe { kernel.run(&tile) };
             }
         }
     }
 }
 
-/// Multiplies and adds on registers alone, in this thread, for a fraction of a millisecond, and says how many
-/// floating-point operations that were: what a core makes at most. `None` where this machine does not have the instructions.
+/// Multiplies and adds on registers alone, in this thread, for a fraction of a millisecond, and returns the number of floating-point
+/// operations. Timed by the caller, it gives the peak of one core. `None` if this machine does not have the instructions.
 pub fn multiply_registers(isa: Isa) -> Option<usize> {
     let isa = isa.present()?;
     let turns = 20_000;
@@ -163,7 +163,7 @@ pub fn multiply_registers(isa: Isa) -> Option<usize> {
     Some(2 * turns * CHAINS * isa.isa().lanes())
 }
 
-/// Chains of sums, more than a processor needs to keep all its units busy.
+/// Number of independent chains of sums: more than a processor needs to keep all its units busy.
 const CHAINS: usize = 12;
 
 struct Chains {

@@ -1,10 +1,10 @@
-//! One body compiled for each instruction set, and the choice between what comes of it.
+//! Macros that compile one body for each instruction set and choose between the results.
 
 /// Makes `unsafe fn NAME(isa: Present, job: &JOB)` out of a generic `unsafe fn KERNEL<S: Simd>(job: &JOB)`, or of one with a number
 /// format as its second type (`KERNEL::<S, f32>`), which must be `#[inline(always)]`.
 ///
 /// # Safety
-/// The job has the memory that the kernel wants.
+/// The job has the memory that the kernel accesses.
 macro_rules! per_isa {
     ($(#[$doc:meta])* $vis:vis $name:ident = $kernel:ident$(::<S, $element:ty>)?($job:ty)) => {
         $(#[$doc])*
@@ -28,11 +28,12 @@ macro_rules! per_isa {
 }
 pub(crate) use per_isa;
 
-/// Makes `unsafe fn NAME(isa: Present, job: &JOB)` as [`per_isa`] does, for jobs on values in bf16: vectors with the processor's own
-/// rounding, or arrays. Where there is no AVX-512 with bf16 there is no unit that multiplies it either, and arrays serve whoever emulates one.
+/// Makes `unsafe fn NAME(isa: Present, job: &JOB)` as [`per_isa`] does, for jobs on values in bf16. It is compiled for vectors with the
+/// processor's own rounding, and for arrays. A processor without AVX-512 BF16 has no unit for bf16 either, so there only emulated units use
+/// the arrays.
 ///
 /// # Safety
-/// The job has the memory that the kernel wants.
+/// The job has the memory that the kernel accesses.
 macro_rules! wide_or_portable {
     ($(#[$doc:meta])* $vis:vis $name:ident = $kernel:ident::<S, Bf16>($job:ty)) => {
         $(#[$doc])*
@@ -58,8 +59,8 @@ macro_rules! wide_or_portable {
 pub(crate) use wide_or_portable;
 
 /// Defines a function whose body is compiled for every instruction set and chosen by its first argument, a
-/// [`ForLoops`](crate::isa::ForLoops). The body is an inlined function over slices: a safe one with a constant `FUSED`, for
-/// [`fma`](super::fma), or (`body::<S>`) one over vectors that is unsafe because it wants their instructions, and for nothing else. `body::<S, Bf16>` is
+/// [`ForLoops`](crate::isa::ForLoops). The body is an inlined function over slices. It is either safe, with a constant `FUSED` for
+/// [`fma`](super::fma), or (`body::<S>`) it computes with vectors and is unsafe only because it needs their instructions. `body::<S, Bf16>` is
 /// compiled for the processor's own rounding too.
 macro_rules! vectorised {
     ($(#[$doc:meta])* $vis:vis fn $name:ident($($arg:ident: $ty:ty),* $(,)?) => $body:ident::<S, Bf16>) => {
@@ -71,12 +72,12 @@ macro_rules! vectorised {
             #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx2,fma")]
             #[allow(clippy::too_many_arguments)]
             unsafe fn rounding($($arg: $ty),*) {
-                // SAFETY: this function is compiled for the instructions of the vectors, and the body wants no more.
+                // SAFETY: this function is compiled for the instructions of the vectors, and the body requires no more.
                 unsafe { $body::<simd::Avx512Bf16>($($arg),*) }
             }
             #[cfg(target_arch = "x86_64")]
             if isa.vectors().has_bf16() {
-                // SAFETY: the machine has these instructions: `ForLoops` stands for all but the last, which has been asked for.
+                // SAFETY: the machine has these instructions: `ForLoops` proves all of them except those for bf16, which `has_bf16` has found.
                 return unsafe { rounding($($arg),*) };
             }
             $crate::simd::vectorised! { fn other($($arg: $ty),*) => $body::<S> }
@@ -90,15 +91,15 @@ macro_rules! vectorised {
             use $crate::simd;
             $crate::isa::dispatch!(isa.isa(), ($($arg: $ty),*),
                 "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma" => {
-                    // SAFETY: this function is compiled for the instructions of the vectors, and the body wants no more.
+                    // SAFETY: this function is compiled for the instructions of the vectors, and the body requires no more.
                     unsafe { $body::<simd::Avx512>($($arg),*) }
                 },
                 avx2 => {
-                    // SAFETY: this function is compiled for the instructions of the vectors, and the body wants no more.
+                    // SAFETY: this function is compiled for the instructions of the vectors, and the body requires no more.
                     unsafe { $body::<simd::Avx2>($($arg),*) }
                 },
                 portable => {
-                    // SAFETY: arrays need no instructions, and the body wants no more.
+                    // SAFETY: arrays need no instructions, and the body requires no more.
                     unsafe { $body::<simd::Portable>($($arg),*) }
                 });
         }

@@ -1,8 +1,8 @@
-//! Vectors of `f32` under one name: AVX-512, AVX2 with FMA, and plain arrays; and loops that the compiler turns into vectors.
+//! One trait for the vectors of AVX-512, of AVX2 with FMA, and plain arrays; and loops that the compiler turns into vectors.
 //!
-//! Kernels are either generic over [`Simd`] and made into functions for each instruction set by [`per_isa`], or are loops over
-//! slices and made by [`vectorised`]. Both are chosen by the proof that the machine has the instructions ([`Present`] and
-//! [`ForLoops`]).
+//! Kernels are either generic over [`Simd`], and [`per_isa`] makes one function for each instruction set of them; or they are loops over
+//! slices, of which [`vectorised`] does the same. The function that runs is chosen by a proof that the machine has the instructions
+//! ([`Present`] and [`ForLoops`]).
 //!
 //! [`Present`]: crate::isa::Present
 //! [`ForLoops`]: crate::isa::ForLoops
@@ -44,9 +44,9 @@ pub(crate) trait Simd: Copy {
     unsafe fn div(a: Self::V, b: Self::V) -> Self::V;
     unsafe fn max(a: Self::V, b: Self::V) -> Self::V;
     unsafe fn min(a: Self::V, b: Self::V) -> Self::V;
-    /// To the nearest whole number.
+    /// Rounds to the nearest whole number.
     unsafe fn round(a: Self::V) -> Self::V;
-    /// 2 to a whole number from -126 to 127.
+    /// 2 to the power of a whole number from -126 to 127.
     unsafe fn exp2_whole(a: Self::V) -> Self::V;
 
     /// Loads `LANES` numbers of bf16.
@@ -81,8 +81,8 @@ pub(crate) trait Simd: Copy {
         }
     }
 
-    /// Loads `2 * LANES` numbers of bf16: those at even places, and those at odd ones. Both lie in the same 32 bits, so that one load and an
-    /// operation each are all that it takes.
+    /// Loads `2 * LANES` numbers of bf16: a vector of those at even places, and one of those at odd places. Two neighbours lie in the same 32
+    /// bits, so this takes one load, and then one operation for each vector.
     ///
     /// # Safety
     /// The instructions of the type are there, and `2 * LANES` numbers lie at the pointer.
@@ -100,7 +100,8 @@ pub(crate) trait Simd: Copy {
         })
     }
 
-    /// Rounds two vectors, whose numbers belong at even places and at odd ones, and stores the first `n` numbers, `n <= 2 * LANES`.
+    /// Rounds two vectors, interleaves them (the first vector's numbers go to even places, the second's to odd places), and stores the first
+    /// `n` numbers, `n <= 2 * LANES`.
     ///
     /// # Safety
     /// The instructions of the type are there, and there is room for `n` numbers at the pointer.
@@ -118,8 +119,8 @@ pub(crate) trait Simd: Copy {
         }
     }
 
-    /// Rounds two vectors as [`Simd::store_two_bf16`] does, and stores what is negative as zero and what is greater than `most` as `most`,
-    /// which is positive. The bits of positive numbers are ordered as the numbers are, and those of negative ones are negative as whole numbers.
+    /// Rounds two vectors as [`Simd::store_two_bf16`] does, and clips them to the range from 0 to `most`, which is positive. The bits of
+    /// positive numbers are in the order of the numbers, and those of negative numbers are negative integers, so integers can be compared.
     ///
     /// # Safety
     /// Those of [`Simd::store_two_bf16`].
@@ -135,7 +136,7 @@ pub(crate) trait Simd: Copy {
         }
     }
 
-    /// Writes 32 numbers of bf16: `run` from each of these places, one after the other, and zeros after them.
+    /// Writes 32 numbers of bf16: `run` numbers from each of these addresses, one run after the other, and then zeros.
     ///
     /// # Safety
     /// The instructions of the type are there; `run` numbers lie at each place, at most 32 in all, and there is room for 32 at the pointer.
@@ -151,7 +152,7 @@ pub(crate) trait Simd: Copy {
         unsafe { to.cast::<[Bf16; 32]>().write_unaligned(all) };
     }
 
-    /// Loads the first `n` lanes, all of them if there are not as many.
+    /// Loads the first `n` lanes, or all of them if they are fewer than `n`.
     ///
     /// # Safety
     /// The instructions of the type are there, and `n` values (or a vector of them) lie at the pointer.
@@ -161,7 +162,7 @@ pub(crate) trait Simd: Copy {
         unsafe { if n >= Self::LANES { Self::load(p) } else { Self::load_first(p, n) } }
     }
 
-    /// Stores the first `n` lanes, all of them if there are not as many.
+    /// Stores the first `n` lanes, or all of them if they are fewer than `n`.
     ///
     /// # Safety
     /// The instructions of the type are there, and `n` values (or a vector of them) lie at the pointer.
@@ -171,7 +172,7 @@ pub(crate) trait Simd: Copy {
         unsafe { if n >= Self::LANES { Self::store(p, v) } else { Self::store_first(p, v, n) } }
     }
 
-    /// Loads a vector of a slice.
+    /// Loads the vector that begins at place `at` of a slice.
     ///
     /// # Safety
     /// The instructions of the type are there.
@@ -182,7 +183,7 @@ pub(crate) trait Simd: Copy {
         unsafe { Self::load(values.as_ptr()) }
     }
 
-    /// Stores a vector into a slice.
+    /// Stores a vector to place `at` of a slice and those after it.
     ///
     /// # Safety
     /// The instructions of the type are there.
@@ -193,7 +194,7 @@ pub(crate) trait Simd: Copy {
         unsafe { Self::store(values.as_mut_ptr(), v) }
     }
 
-    /// The sum of the lanes, the first one first.
+    /// The sum of the lanes, added up from the first to the last.
     ///
     /// # Safety
     /// The instructions of the type are there.
@@ -205,13 +206,13 @@ pub(crate) trait Simd: Copy {
         lanes.into_iter().sum()
     }
 
-    /// `exp(x)` within two units in the last place, from -87 to 88; beyond them the value there.
+    /// `exp(x)` within two units in the last place for `x` from -87 to 88; a smaller or larger `x` counts as the nearer of these two.
     ///
     /// # Safety
     /// The instructions of the type are there.
     #[inline(always)]
     unsafe fn exp(x: Self::V) -> Self::V {
-        // SAFETY: the type's instructions are there, which all these functions want; there are no pointers.
+        // SAFETY: the type's instructions are there, which is all that these functions require; there are no pointers.
         unsafe {
             let x = Self::max(Self::min(x, Self::splat(88.0)), Self::splat(-87.0));
             let n = Self::round(Self::mul(x, Self::splat(std::f32::consts::LOG2_E)));
@@ -226,7 +227,7 @@ pub(crate) trait Simd: Copy {
         }
     }
 
-    /// The upper tail of the standard normal distribution from `|x|` on, and its density at `x` without the factor `1 / sqrt(2 pi)`.
+    /// The probability that a standard normal variable exceeds `|x|`, and its density at `x` without the factor `1 / sqrt(2 pi)`.
     ///
     /// The tail is formula 7.1.26 of Abramowitz and Stegun's Handbook of Mathematical Functions (1964) for `erfc(|x| / sqrt(2)) / 2`, whose
     /// error is below 7.5e-8.
@@ -235,7 +236,7 @@ pub(crate) trait Simd: Copy {
     /// The instructions of the type are there.
     #[inline(always)]
     unsafe fn normal_tail(x: Self::V) -> (Self::V, Self::V) {
-        // SAFETY: the type's instructions are there, which all these functions want; there are no pointers.
+        // SAFETY: the type's instructions are there, which is all that these functions require; there are no pointers.
         unsafe {
             let density = Self::exp(Self::mul(Self::mul(x, x), Self::splat(-0.5)));
             let size = Self::max(x, Self::mul(x, Self::splat(-1.0)));
@@ -249,13 +250,13 @@ pub(crate) trait Simd: Copy {
         }
     }
 
-    /// GELU: `x * (1 - tail)` where x is positive, and `x * tail` elsewhere.
+    /// GELU: `x * (1 - tail)` where `x` is positive, and `x * tail` elsewhere.
     ///
     /// # Safety
     /// The instructions of the type are there.
     #[inline(always)]
     unsafe fn gelu(x: Self::V) -> Self::V {
-        // SAFETY: the type's instructions are there, which all these functions want; there are no pointers.
+        // SAFETY: the type's instructions are there, which is all that these functions require; there are no pointers.
         unsafe {
             let (tail, _) = Self::normal_tail(x);
             let zero = Self::splat(0.0);
@@ -264,13 +265,13 @@ pub(crate) trait Simd: Copy {
         }
     }
 
-    /// The slope of [`Simd::gelu`]: the distribution function plus `x` times the density.
+    /// The derivative of [`Simd::gelu`]: the distribution function plus `x` times the density.
     ///
     /// # Safety
     /// The instructions of the type are there.
     #[inline(always)]
     unsafe fn gelu_slope(x: Self::V) -> Self::V {
-        // SAFETY: the type's instructions are there, which all these functions want; there are no pointers.
+        // SAFETY: the type's instructions are there, which is all that these functions require; there are no pointers.
         unsafe {
             let (tail, density) = Self::normal_tail(x);
             // 1 - tail where x is positive, tail elsewhere: the sign comes from x / |x|, and at 0 both are 1/2.
@@ -289,17 +290,17 @@ pub(crate) trait Simd: Copy {
     /// The instructions of the type are there.
     #[inline(always)]
     unsafe fn sigmoid(x: Self::V) -> Self::V {
-        // SAFETY: the type's instructions are there, which all these functions want; there are no pointers.
+        // SAFETY: the type's instructions are there, which is all that these functions require; there are no pointers.
         unsafe { Self::div(Self::splat(1.0), Self::add(Self::splat(1.0), Self::exp(Self::mul(x, Self::splat(-1.0))))) }
     }
 
-    /// GELU by a hyperbolic tangent, which is `x * sigmoid(2 u)` with `u = sqrt(2 / pi) * (x + 0.044715 x^3)`.
+    /// The approximation of GELU by a hyperbolic tangent, which equals `x * sigmoid(2 u)` with `u = sqrt(2 / pi) * (x + 0.044715 x^3)`.
     ///
     /// # Safety
     /// The instructions of the type are there.
     #[inline(always)]
     unsafe fn gelu_tanh(x: Self::V) -> Self::V {
-        // SAFETY: the type's instructions are there, which all these functions want; there are no pointers.
+        // SAFETY: the type's instructions are there, which is all that these functions require; there are no pointers.
         unsafe {
             let square = Self::mul(x, x);
             let double = Self::fma(square, Self::splat(0.071_354_814), Self::splat(1.595_769_2));
@@ -307,13 +308,13 @@ pub(crate) trait Simd: Copy {
         }
     }
 
-    /// The slope of [`Simd::gelu_tanh`].
+    /// The derivative of [`Simd::gelu_tanh`].
     ///
     /// # Safety
     /// The instructions of the type are there.
     #[inline(always)]
     unsafe fn gelu_tanh_slope(x: Self::V) -> Self::V {
-        // SAFETY: the type's instructions are there, which all these functions want; there are no pointers.
+        // SAFETY: the type's instructions are there, which is all that these functions require; there are no pointers.
         unsafe {
             let (square, one) = (Self::mul(x, x), Self::splat(1.0));
             let double = Self::fma(square, Self::splat(0.071_354_814), Self::splat(1.595_769_2));
@@ -325,16 +326,16 @@ pub(crate) trait Simd: Copy {
     }
 }
 
-/// The first cache, for [`prefetch`], as the processor's instruction numbers them.
+/// The number of the first-level cache in the processor's prefetch instruction, for [`prefetch`].
 pub(crate) const FIRST_CACHE: i32 = 3;
-/// The second cache.
+/// The number of the second-level cache.
 pub(crate) const SECOND_CACHE: i32 = 2;
 
-/// Asks for the line of these values in a cache, [`FIRST_CACHE`] or [`SECOND_CACHE`].
+/// Asks the processor to load the cache line at this address into a cache, [`FIRST_CACHE`] or [`SECOND_CACHE`].
 #[inline(always)]
 pub(crate) fn prefetch<const CACHE: i32>(p: *const f32) {
     #[cfg(all(target_arch = "x86_64", not(miri)))]
-    // SAFETY: every 64-bit x86 has the instruction, and it reads and writes nothing.
+    // SAFETY: every 64-bit x86 has the instruction, and it accesses no memory, so that any address is allowed.
     unsafe {
         std::arch::x86_64::_mm_prefetch::<CACHE>(p.cast());
     }
@@ -342,14 +343,14 @@ pub(crate) fn prefetch<const CACHE: i32>(p: *const f32) {
     let _ = p;
 }
 
-/// `a * b + c`, rounded once where `FUSED`.
+/// `a * b + c`, rounded once if `FUSED`.
 #[inline(always)]
 pub(crate) fn fma<const FUSED: bool>(a: f32, b: f32, c: f32) -> f32 {
     // Where the target has no such instruction, `mul_add` is a call for each value.
     if FUSED { a.mul_add(b, c) } else { a * b + c }
 }
 
-/// `x` within limits; what is not a number stays so.
+/// `x` within limits; NaN stays NaN.
 #[inline(always)]
 pub(crate) fn limit(x: f32, (least, most): (f32, f32)) -> f32 {
     if x < least {
@@ -361,5 +362,5 @@ pub(crate) fn limit(x: f32, (least, most): (f32, f32)) -> f32 {
     }
 }
 
-/// Whether this target multiplies and adds in one instruction without more being asked for.
+/// Whether every machine of this target multiplies and adds in one instruction.
 pub(crate) const PLAIN_FUSED: bool = cfg!(target_arch = "aarch64");

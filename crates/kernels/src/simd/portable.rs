@@ -1,4 +1,4 @@
-//! Vectors of every machine: arrays.
+//! Arrays of `f32` as vectors, for every machine.
 
 use super::{PLAIN_FUSED, Simd, fma};
 
@@ -21,12 +21,12 @@ impl Simd for Portable {
     }
     #[inline(always)]
     unsafe fn load(p: *const f32) -> [f32; 4] {
-        // SAFETY: `LANES` values lie at the pointer; unaligned is what it may be.
+        // SAFETY: `LANES` values lie at the pointer, which need not be aligned.
         unsafe { p.cast::<[f32; 4]>().read_unaligned() }
     }
     #[inline(always)]
     unsafe fn store(p: *mut f32, v: [f32; 4]) {
-        // SAFETY: `LANES` values lie at the pointer; unaligned is what it may be.
+        // SAFETY: `LANES` values lie at the pointer, which need not be aligned.
         unsafe { p.cast::<[f32; 4]>().write_unaligned(v) }
     }
     #[inline(always)]

@@ -19,21 +19,21 @@ pub(crate) type Avx512Bf16 = Sixteen<true>;
 #[derive(Clone, Copy)]
 pub(crate) struct Avx2;
 
-/// Writes functions that are one intrinsic each.
+/// Defines functions that call one intrinsic each.
 macro_rules! intrinsics {
     ($v:ty; $($name:ident($($arg:ident),*) = $intrinsic:expr;)*) => {
         $(#[inline(always)]
         unsafe fn $name($($arg: $v),*) -> $v {
-            // SAFETY: the type's instructions are there, which is all that the intrinsic wants.
+            // SAFETY: the type's instructions are there, which is all that the intrinsic requires.
             unsafe { $intrinsic }
         })*
     };
 }
 
-/// The bits of an odd place in a pair of bf16.
+/// The bits of a pair of bf16 that hold the number at the odd place.
 const UPPER: i32 = 0xffff_0000_u32 as i32;
 
-/// Where each of 32 numbers comes from whose even ones lie before the odd ones.
+/// For each of 32 interleaved numbers, its place in a vector that holds the 16 even ones first and then the 16 odd ones.
 static ZIPPED: [u16; 32] = {
     let mut places = [0; 32];
     let mut at = 0;
@@ -44,26 +44,26 @@ static ZIPPED: [u16; 32] = {
     places
 };
 
-/// Numbers of bf16 in the upper halves of 32 bits: the nearest ones, as [`Bf16::round`] finds them. The lower halves hold anything.
+/// Rounds to bf16 as [`Bf16::round`] does. The results are in the upper halves of the 32-bit lanes; the lower halves are arbitrary.
 ///
 /// # Safety
 /// The instructions of AVX-512 are there.
 #[inline(always)]
 unsafe fn near(v: __m512) -> __m512i {
-    // SAFETY: the instructions are there, which is all that the intrinsics want.
+    // SAFETY: the instructions are there, which is all that the intrinsics require.
     unsafe {
         let bits = _mm512_castps_si512(v);
         let last = _mm512_and_si512(_mm512_srli_epi32::<16>(bits), _mm512_set1_epi32(1));
         let near = _mm512_add_epi32(bits, _mm512_add_epi32(last, _mm512_set1_epi32(0x7fff)));
         let none = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(v, v);
         let near = _mm512_mask_or_epi32(near, none, bits, _mm512_set1_epi32(0x40_0000));
-        // Where there is no exponent, the sign alone is left.
+        // Of zeros and subnormals, only the sign is left.
         let small = _mm512_testn_epi32_mask(bits, _mm512_set1_epi32(0x7f80_0000));
         _mm512_mask_and_epi32(near, small, bits, _mm512_set1_epi32(i32::MIN))
     }
 }
 
-/// Two vectors as 32 numbers of bf16, which take turns.
+/// Rounds two vectors and interleaves them to 32 numbers of bf16.
 ///
 /// # Safety
 /// The instructions of [`Sixteen`] are there.
@@ -72,7 +72,7 @@ unsafe fn pair<const ROUNDS: bool>([even, odd]: [__m512; 2]) -> __m512i {
     // SAFETY: the instructions are there, and 32 places lie at the address.
     unsafe {
         if ROUNDS {
-            // The even ones and then the odd ones are brought to their places.
+            // The instruction puts the even numbers before the odd ones; the permutation interleaves them.
             let halves = _mm512_cvtne2ps_pbh(odd, even);
             let places = _mm512_loadu_si512((&raw const ZIPPED).cast());
             return _mm512_permutexvar_epi16(places, std::mem::transmute::<__m512bh, __m512i>(halves));
@@ -85,8 +85,7 @@ unsafe fn pair<const ROUNDS: bool>([even, odd]: [__m512; 2]) -> __m512i {
 /// Stores the first `n` of 32 numbers.
 ///
 /// # Safety
-/// The instructions of AVX-512 are there, and there is room for `n` numbers at the pointer: all, or as many pairs as are stored, and the
-/// last alone.
+/// The instructions of AVX-512 are there, and there is room for `n` numbers at the pointer.
 #[inline(always)]
 unsafe fn store_halves(p: *mut Bf16, all: __m512i, n: usize) {
     // SAFETY: there is room for what is stored; the instructions are there.
@@ -189,7 +188,7 @@ impl<const ROUNDS: bool> Simd for Sixteen<ROUNDS> {
             let mut all = _mm512_setzero_si512();
             for (place, from) in from.enumerate() {
                 let mask = ((1_u64 << run) - 1) << (place * run);
-                // What is loaded lies where it belongs.
+                // The address is shifted back so that the run is loaded into its own lanes.
                 let from = from.wrapping_sub(place * run);
                 all = _mm512_mask_loadu_epi16(all, mask as __mmask32, from.cast());
             }

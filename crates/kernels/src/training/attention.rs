@@ -1,5 +1,5 @@
-//! Attention going forward and backward. Going backward computes the scores anew, a block of queries at a time, so that nothing of the size
-//! of all pairs of tokens is kept.
+//! Attention, forward and backward. The backward pass computes the scores again, for a block of queries at a time, so that the scores of
+//! all pairs of tokens need not be kept.
 
 use std::ops::Range;
 
@@ -20,11 +20,11 @@ pub(super) struct Attention {
     isa: ForLoops,
     multiplier: Multiplier,
     sizes: Sizes,
-    /// Whether queries, keys and values are side by side in one input.
+    /// Whether queries, keys and values are the channels of one input.
     joint: bool,
-    /// The tokens whose output is computed. Where queries are an input of their own, it has no others.
+    /// The tokens whose output is computed. If the queries are an input of their own, that input has only these tokens.
     queries: Range<usize>,
-    /// For each sample the gradients of queries, keys and values, one after the other, where they are inputs of their own.
+    /// For each sample, the gradients of queries, keys and values, one after the other; empty if they are one input.
     gradients: Vec<f32>,
 }
 
@@ -43,13 +43,13 @@ impl Attention {
         Self { isa, multiplier, sizes, joint, queries, gradients: Vec::new() }
     }
 
-    /// Rows and columns of the queries, keys or values of a sample.
+    /// Rows and columns of a sample's queries (part 0), keys (1) or values (2).
     fn part(&self, part: usize) -> [usize; 2] {
         let Sizes { tokens, others, channels, value_channels, .. } = self.sizes;
         [[tokens, channels], [others, channels], [others, value_channels]][part]
     }
 
-    /// Where the gradient of a part begins in that of a sample.
+    /// Where the gradient of a part begins in the gradients of a sample.
     fn first(&self, part: usize) -> usize {
         (0..part).map(|before| self.part(before).iter().product::<usize>()).sum()
     }
@@ -66,7 +66,7 @@ impl Attention {
         Rows { values: &values[first + head * width..], step, count, width }
     }
 
-    /// For each of the three parts, where the gradient of a head's first value lies in that of a sample, and how far apart its rows are.
+    /// For each of the three parts: where the gradient of a head's first value is in the gradients of a sample, and the distance of its rows.
     fn places(&self, head: usize) -> [(usize, usize); 3] {
         std::array::from_fn(|part| {
             let [_, columns] = self.part(part);
@@ -75,34 +75,34 @@ impl Attention {
         })
     }
 
-    /// Writes, or adds, the gradients of one head to those of a sample.
+    /// Writes the gradients of one head to those of a sample, or adds them.
     fn back(&self, [q, k, v, dy]: [Rows<'_>; 4], head: usize, gradients: &mut [f32], accumulate: bool) {
         let [(of_q, q_step), of_k, of_v] = self.places(head);
-        // Nothing comes from queries whose output is not computed.
+        // Queries whose output is not computed have a gradient of zero.
         for row in (0..q.count).filter(|row| !accumulate && !self.queries.contains(row)) {
             gradients[of_q + row * q_step..][..q.width].fill(0.0);
         }
         let (isa, multiplier) = (self.isa, self.multiplier);
-        let means = (isa, multiplier);
-        // The second head has vᵀ and k, for the slopes of the shares and of the queries.
-        Head::lend(means, k, v, |forward, memory| {
-            Head::lend(means, v, k, |backward, _| {
+        let hardware = (isa, multiplier);
+        // The second head packs vᵀ and k, for the gradients of the attention weights and of the queries.
+        Head::lend(hardware, k, v, |forward, memory| {
+            Head::lend(hardware, v, k, |backward, _| {
                 let (most, pitch) = forward.block(q.count);
                 workspace(most * pitch + k.count * (k.width + v.width), |buffer| {
                     let (slopes, sums) = buffer.split_at_mut(most * pitch);
                     let (keys, values) = sums.split_at_mut(k.count * k.width);
                     let start = self.queries.start;
-                    forward.each_block(q, self.queries.clone(), memory, |queries, shares, _, totals| {
+                    forward.each_block(q, self.queries.clone(), memory, |queries, weights, _, totals| {
                         let (first, count) = (queries.start, queries.len());
                         let (at, add) = (first - start, first > start);
                         let (slopes, plain) = (&mut slopes[..count * pitch], Epilogue::plain(false));
                         backward.keys().multiply(count, dy.from(at), dy.step, slopes, pitch, plain);
-                        soften_back(isa, shares, totals, k.count, forward.scale(), slopes);
+                        softmax_back(isa, weights, totals, k.count, forward.scale(), slopes);
                         let gradient = |left: &[f32], right: &[f32], step: usize, width: usize, out: &mut [f32]| {
                             let left = (left, pitch, k.count);
                             matmul_at_b_whole(multiplier, count, left, (right, step), width, out, add);
                         };
-                        gradient(shares, dy.from(at), dy.step, dy.width, values);
+                        gradient(weights, dy.from(at), dy.step, dy.width, values);
                         gradient(slopes, q.from(first), q.step, q.width, keys);
                         let to = &mut gradients[of_q + first * q_step..];
                         backward.values().multiply(count, slopes, pitch, to, q_step, Epilogue::plain(accumulate));
@@ -118,7 +118,7 @@ impl Attention {
         });
     }
 
-    /// Writes, or adds, the gradients of all samples, `size` values each.
+    /// Writes or adds the gradients of all samples, `size` values each.
     fn back_all(&self, x: &Inputs<'_>, dy: &[f32], gradients: &mut [f32], size: usize, accumulate: bool) {
         let Sizes { heads, value_channels, .. } = self.sizes;
         let (tokens, width) = (self.queries.len(), value_channels / heads);
@@ -148,7 +148,7 @@ impl Step for Attention {
     }
 
     fn backward(&mut self, _: &mut Parameters, x: &Inputs<'_>, _: &[f32], dy: &mut [f32]) {
-        // Where all three are one input, its gradient is computed where it goes.
+        // If all three are one input, `input_gradient` computes its gradient directly.
         if !self.joint {
             let (size, mut gradients) = (self.first(3), std::mem::take(&mut self.gradients));
             gradients.resize(x.batch * size, 0.0);
@@ -183,34 +183,35 @@ impl Step for Attention {
 }
 
 vectorised! {
-    /// Makes shares of the powers of each row, and slopes of the scores, `share * (slope - mean slope) * scale`, of those of the shares.
-    /// What lies beside the keys becomes 0 in both.
-    fn soften_back(shares: &mut [f32], totals: &[f32], keys: usize, scale: f32, slopes: &mut [f32]) => soften_back_body
+    /// Divides each row of exponentials (`weights`) by its total, which gives the attention weights. `slopes` holds the gradients of these
+    /// weights, which are replaced by those of the scores before scaling: `weight * (slope - weighted mean of the slopes) * scale`. The
+    /// values after the last key become 0 in both.
+    fn softmax_back(weights: &mut [f32], totals: &[f32], keys: usize, scale: f32, slopes: &mut [f32]) => softmax_back_body
 }
 
 #[inline(always)]
-fn soften_back_body<const FUSED: bool>(
-    shares: &mut [f32],
+fn softmax_back_body<const FUSED: bool>(
+    weights: &mut [f32],
     totals: &[f32],
     keys: usize,
     scale: f32,
     slopes: &mut [f32],
 ) {
     let pitch = slopes.len() / totals.len().max(1);
-    let rows = shares.chunks_exact_mut(pitch).zip(slopes.chunks_exact_mut(pitch)).zip(totals);
-    for ((shares, slopes), total) in rows {
-        shares[keys..].fill(0.0);
+    let rows = weights.chunks_exact_mut(pitch).zip(slopes.chunks_exact_mut(pitch)).zip(totals);
+    for ((weights, slopes), total) in rows {
+        weights[keys..].fill(0.0);
         slopes[keys..].fill(0.0);
         let each = 1.0 / total;
-        // Sixteen sums side by side, which fit in vectors.
+        // Sixteen sums at once, so that the compiler can use vectors.
         let mut sums = [0.0_f32; 16];
-        for (shares, slopes) in shares.chunks_exact_mut(16).zip(slopes.chunks_exact(16)) {
-            for ((sum, share), slope) in sums.iter_mut().zip(shares).zip(slopes) {
-                *share *= each;
-                *sum += *share * slope;
+        for (weights, slopes) in weights.chunks_exact_mut(16).zip(slopes.chunks_exact(16)) {
+            for ((sum, weight), slope) in sums.iter_mut().zip(weights).zip(slopes) {
+                *weight *= each;
+                *sum += *weight * slope;
             }
         }
         let mean: f32 = sums.iter().sum();
-        slopes.iter_mut().zip(shares).for_each(|(slope, share)| *slope = *share * (*slope - mean) * scale);
+        slopes.iter_mut().zip(weights).for_each(|(slope, weight)| *slope = *weight * (*slope - mean) * scale);
     }
 }

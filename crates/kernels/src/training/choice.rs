@@ -1,4 +1,4 @@
-//! Which arithmetic trains faster on this machine, by a measurement.
+//! Measures which arithmetic trains faster on this machine.
 
 use std::sync::OnceLock;
 use std::time::Instant;
@@ -9,25 +9,25 @@ use injerto_graph::{Builder, Graph};
 use super::Program;
 use crate::inference::Arithmetic;
 
-/// How many times as fast as in `f32` this machine trains a small network in bf16, by a measurement of some milliseconds when it is first
-/// asked for; `None` if its processor has no unit for bf16. The answer is another one than for inference
-/// ([`Arithmetic::gain_of_bf16`]): `f32` has minimal filtering for convolutions of 3×3, forward and backward, and a unit has to be faster in
-/// spite of that.
+/// The time that a training step of a small network takes in `f32`, divided by its time in bf16, on this machine. The first call measures it,
+/// in some milliseconds. `None` if the processor has no unit for bf16. The gain differs from that of inference
+/// ([`Arithmetic::gain_of_bf16`]), because in `f32` training computes 3×3 convolutions by minimal filtering, forward and backward, and a unit
+/// must be faster than that.
 pub fn gain_of_bf16() -> Option<f64> {
     static GAIN: OnceLock<Option<f64>> = OnceLock::new();
     *GAIN.get_or_init(|| measure(Arithmetic::bf16()?))
 }
 
-/// bf16 where it makes training at least a quarter faster ([`gain_of_bf16`]), and `f32` elsewhere.
+/// bf16 if it makes training at least a quarter faster on this machine ([`gain_of_bf16`]), and `f32` otherwise.
 pub fn fastest() -> Arithmetic {
     Arithmetic::where_it_pays(gain_of_bf16())
 }
 
-/// Images of a batch, and pixels along a side.
+/// The number of images in a batch, and of pixels along a side.
 const BATCH: usize = 2;
 const SIDE: usize = 16;
 
-/// A convolution of 3×3, and two of single pixels.
+/// A network with one 3×3 convolution and two pointwise ones.
 fn small() -> Option<Graph> {
     let mut net = Builder::new("measured");
     let x = net.input([SIDE, SIDE, 64]);
@@ -37,7 +37,7 @@ fn small() -> Option<Graph> {
     net.finish().ok()
 }
 
-/// How many times as fast as in `f32` a step of [`small`] is.
+/// The gain for a training step of [`small`].
 fn measure(bf16: Arithmetic) -> Option<f64> {
     let graph = small()?;
     let values = vec![0.01; BATCH * SIDE * SIDE * 64];
@@ -52,7 +52,7 @@ fn measure(bf16: Arithmetic) -> Option<f64> {
         let started = Instant::now();
         program.forward_train(&[&values], BATCH, &mut || 0).ok()?;
         program.backward(&values);
-        // A kernel that has changed is packed anew, as in every step of a training.
+        // Kernels change, so that they are packed again, as in every step of a training.
         program.trained_mut().for_each(|(_, values, _)| values[0] += 0.01);
         Some(started.elapsed().as_secs_f64())
     })

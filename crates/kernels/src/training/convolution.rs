@@ -7,13 +7,13 @@ use super::fold::{Fold, clip_and_sum, join, slope_and_sum};
 use super::parameters::Parameters;
 use super::smooth;
 use super::step::{Inputs, Pass, Step};
-use super::windows::{Values, turn};
+use super::windows::{Values, rotate};
 use super::winograd::{self, Kernels};
 use crate::geometry::Geometry;
 use crate::linalg::{Epilogue, Matrix, Multiplier, Right, Scale, matmul_at_b};
 use crate::memory::{Aligned, OutOfMemory, scratch};
 
-/// A convolution or a dense layer, with what is folded into it.
+/// A convolution or a dense layer, with the layers that are folded into it.
 #[derive(Debug)]
 pub(super) struct Convolution {
     geometry: Geometry,
@@ -22,23 +22,24 @@ pub(super) struct Convolution {
     kernel: usize,
     fold: Fold,
     multiplier: Multiplier,
-    /// Whether the input wants a gradient.
+    /// Whether a gradient of the input is needed.
     input_wants: bool,
-    /// For each group, the kernel for going forward and for going backward.
+    /// For each group, the kernel as the forward pass and as the backward pass reads it.
     packed: Vec<(Right, Right)>,
-    /// The same for a convolution that Winograd's method suits, instead. Its transforms would round bf16 once more, and amplify what is lost.
+    /// The kernel for Winograd's method, which replaces `packed` in convolutions that it makes faster. It is not used with bf16, because its
+    /// transforms would round once more, and amplify the errors.
     winograd: Option<(Kernels, Kernels)>,
-    /// The convolution that takes the output's gradient to the input's, where a unit computes it as one.
-    turned: Option<Geometry>,
-    /// A copy of the kernel, scaled or turned.
+    /// If a unit computes the input's gradient as a convolution of the output's gradient, its geometry.
+    rotated: Option<Geometry>,
+    /// A copy of the kernel, scaled or rotated.
     copy: Vec<f32>,
     /// The stamp of the parameters from which the packed forms were made.
     stamp: Option<u64>,
-    /// The slopes of the function at the end, of the last training pass.
+    /// The derivatives of the function at the end, from the last training pass.
     slopes: Aligned,
     sums: Vec<f32>,
     partial: Vec<f32>,
-    /// Where the kernel's gradient goes when only gamma wants it.
+    /// The kernel's gradient, if it is only needed for that of gamma.
     spare: Vec<f32>,
 }
 
@@ -54,14 +55,14 @@ impl Convolution {
         let (isa, filters) = (fold.isa, fold.channels);
         let by_unit = matches!(multiplier, Multiplier::Half(_));
         let suits = !by_unit && winograd::suits(&geometry, groups, filters);
-        let turns = by_unit && groups == 1 && !geometry.is_pointwise();
+        let rotates = by_unit && groups == 1 && !geometry.is_pointwise();
         Self {
             geometry,
             groups,
             filters,
             kernel,
             winograd: suits.then(|| (Kernels::new(isa), Kernels::new(isa))),
-            turned: if turns { geometry.turned(filters) } else { None },
+            rotated: if rotates { geometry.rotated(filters) } else { None },
             packed: (0..groups).map(|_| (Right::new(multiplier), Right::new(multiplier))).collect(),
             fold,
             multiplier,
@@ -75,7 +76,7 @@ impl Convolution {
         }
     }
 
-    /// Length of a row of one group's matrix.
+    /// The number of values under a window of one group.
     fn inner(&self) -> usize {
         self.geometry.window[0] * self.geometry.window[1] * self.geometry.input[2] / self.groups
     }
@@ -107,32 +108,32 @@ impl Convolution {
             forward.transform(kernel, sides);
             if wants {
                 self.copy.resize(kernel.len(), 0.0);
-                turn(kernel, sides, &mut self.copy);
+                rotate(kernel, sides, &mut self.copy);
                 backward.transform(&self.copy, [sides[1], sides[0]]);
             }
             return;
         }
-        let turns = wants && self.turned.is_some();
-        if turns {
+        let rotates = wants && self.rotated.is_some();
+        if rotates {
             self.copy.resize(kernel.len(), 0.0);
-            turn(kernel, [self.geometry.input[2], filters], &mut self.copy);
+            rotate(kernel, [self.geometry.input[2], filters], &mut self.copy);
         }
-        let (turned, channels) = (&self.copy, self.geometry.input[2]);
+        let (rotated, channels) = (&self.copy, self.geometry.input[2]);
         self.packed.par_iter_mut().enumerate().for_each(|(group, (forward, backward))| {
             let kernel = &kernel[group * each..];
             let scale = &scale[group * each..][..each];
             let (columns, rows) =
                 if has_scale { (Scale::Columns(scale), Scale::Rows(scale)) } else { (Scale::One, Scale::One) };
             forward.pack([inner, each], kernel, [filters, 1], columns);
-            if turns {
-                backward.pack([turned.len() / channels, channels], turned, [channels, 1], rows);
+            if rotates {
+                backward.pack([rotated.len() / channels, channels], rotated, [channels, 1], rows);
             } else if wants {
                 backward.pack([each, inner], kernel, [1, filters], rows);
             }
         });
     }
 
-    /// Computes `y`, and the slopes of the function at its end, unless there is no room for them.
+    /// Computes `y` and, if `slopes` is not empty, the derivatives of the function at the end.
     fn compute(&self, x: &Inputs<'_>, y: &mut [f32], slopes: &mut [f32]) {
         let (geometry, filters, each) = (&self.geometry, self.filters, self.filters / self.groups);
         let (x, other) = (x.get(0), self.fold.joins.then(|| x.get(1)));
@@ -161,7 +162,7 @@ impl Convolution {
                 if let Some(other) = other {
                     join(isa, &other[task * block * filters..][..y.len()], limits, y);
                 }
-                // The block is still in a near cache.
+                // The block is still in the cache.
                 if let Some(f) = self.fold.function {
                     smooth::finish(isa, f, y, slopes);
                 }
@@ -175,8 +176,8 @@ impl Convolution {
         });
     }
 
-    /// Of so many output pixels of a geometry those that one task takes: whole tiles, few enough that its part of the gathered matrix stays in the
-    /// second cache; where windows are read as they lie, whole lines of one image.
+    /// The number of output pixels of a geometry that one task takes, out of `rows`. They are whole tiles, and so few that the task's part
+    /// of the gathered matrix stays in the second-level cache. If windows are read where they lie, they are whole lines of one image.
     fn rows_each(&self, geometry: &Geometry, rows: usize) -> usize {
         let tile = self.multiplier.rows();
         if geometry.read_in_place(self.multiplier, self.groups).is_some() {
@@ -184,9 +185,9 @@ impl Convolution {
             let most = (rows.div_ceil(8).min(384) / width).clamp(1, height);
             return (1..=most).rev().find(|lines| height.is_multiple_of(*lines)).unwrap_or(1) * width;
         }
-        // The part of a wide result stays there too.
+        // The task's part of a wide result must fit in the cache too.
         let fitting = match self.multiplier {
-            // A unit's rows are made part by part, and panels of many MiB are read again for every task.
+            // For a unit, rows are made part by part, so they always fit; and every task reads all panels again, which may have many MiB.
             Multiplier::Half(_) => 192,
             Multiplier::Single(_) if self.geometry.is_pointwise() => 96,
             Multiplier::Single(_) => (128 * 1024 / self.inner().max(1)).clamp(tile, 192),
@@ -199,7 +200,7 @@ impl Step for Convolution {
     fn forward(&mut self, parameters: &mut Parameters, x: &Inputs<'_>, y: &mut [f32], pass: &mut Pass<'_>) {
         self.refresh(parameters);
         let mut slopes = std::mem::take(&mut self.slopes);
-        // There is no room where nothing goes back through this layer.
+        // If no gradient goes back through this layer, no memory has been reserved.
         let kept = if matches!(pass, Pass::Training(_)) { slopes.len().min(self.kept() * x.batch) } else { 0 };
         self.compute(x, y, &mut slopes[..kept]);
         self.slopes = slopes;
@@ -251,23 +252,24 @@ impl Step for Convolution {
         dx: &mut [f32],
         accumulate: bool,
     ) {
-        // The other value of the sum.
+        // The gradient of a sum is that of each of its values.
         if place == 1 {
             return pass_on(dy, dx, accumulate);
         }
         let (geometry, filters, each, inner) = (&self.geometry, self.filters, self.filters / self.groups, self.inner());
         let width = geometry.input[2];
         if let Some((_, kernels)) = &self.winograd {
-            let turned = geometry.turned(filters).expect("the method suits no convolution with more padding");
-            winograd::convolve(&turned, dy, kernels, width, dx, Epilogue::plain(accumulate));
+            let rotated =
+                geometry.rotated(filters).expect("Winograd's method is chosen only for padding of less than a window");
+            winograd::convolve(&rotated, dy, kernels, width, dx, Epilogue::plain(accumulate));
             return;
         }
-        if let Some(turned) = &self.turned {
-            let (block, packed) = (self.rows_each(turned, dx.len() / width), &self.packed[0].1);
-            Values::lend(self.multiplier, self.fold.isa, (turned, 1), dy, |values| {
+        if let Some(rotated) = &self.rotated {
+            let (block, packed) = (self.rows_each(rotated, dx.len() / width), &self.packed[0].1);
+            Values::lend(self.multiplier, self.fold.isa, (rotated, 1), dy, |values| {
                 dx.par_chunks_mut(block * width).enumerate().for_each(|(task, dx)| {
                     let pixels = task * block..task * block + dx.len() / width;
-                    values.multiply(turned, pixels, &(0..filters), packed, dx, width, Epilogue::plain(accumulate));
+                    values.multiply(rotated, pixels, &(0..filters), packed, dx, width, Epilogue::plain(accumulate));
                 });
             });
             return;

@@ -6,7 +6,7 @@ use super::step::{Inputs, Pass, Step};
 use crate::geometry::Geometry;
 use crate::simd::{fma, limit, vectorised};
 
-/// A convolution that keeps channels apart, with what is folded into it.
+/// A depthwise convolution, with the layers that are folded into it.
 #[derive(Debug)]
 pub(super) struct Depthwise {
     geometry: Geometry,
@@ -14,7 +14,7 @@ pub(super) struct Depthwise {
     multiplier: usize,
     kernel: usize,
     fold: Fold,
-    /// The kernel times the fold's scale, `[tap, channel]`.
+    /// The kernel, multiplied by the fold's scale, `[tap, channel]`.
     scaled: Vec<f32>,
     /// The stamp of the parameters from which the scaled kernel was made.
     stamp: Option<u64>,
@@ -86,7 +86,7 @@ impl Step for Depthwise {
             let (channels, x) = (self.fold.channels, x.get(0));
             let taps = self.scaled.len() / channels;
             gradient.resize(self.scaled.len(), 0.0);
-            // Each task sums one block of channels over the whole batch, in one order.
+            // Each task sums one block of channels over the whole batch, in a fixed order.
             self.blocks.resize(channels.div_ceil(BLOCK) * taps * BLOCK, 0.0);
             let (isa, geometry, multiplier) = (self.fold.isa, &self.geometry, self.multiplier);
             self.blocks.par_chunks_mut(taps * BLOCK).enumerate().for_each(|(block, sums)| {
@@ -130,7 +130,7 @@ impl Step for Depthwise {
 }
 
 vectorised! {
-    /// One row of one image's output.
+    /// Computes one row of one image's output.
     fn forward_row(geometry: &Geometry, multiplier: usize, x: &[f32], row: usize, kernel: &[f32], shift: &[f32],
         clip: (f32, f32), y: &mut [f32]) => forward_row_body
 }
@@ -171,7 +171,7 @@ fn forward_row_body<const FUSED: bool>(
     }
 }
 
-/// `out = clip(start + sum of source * kernel over the taps)`, channel by channel; without a start, added to `out`.
+/// `out = clip(start + sum of source * kernel over the taps)`, channel by channel; without `start`, the sum is added to `out`.
 #[inline(always)]
 fn gather<const FUSED: bool>(
     source: &[f32],
@@ -205,14 +205,14 @@ fn gather_block<const FUSED: bool, const WIDTH: usize>(
     first: usize,
     out: &mut [f32],
 ) {
-    let out: &mut [f32; WIDTH] = (&mut out[first..first + WIDTH]).try_into().expect("as long as it is cut");
+    let out: &mut [f32; WIDTH] = (&mut out[first..first + WIDTH]).try_into().expect("the slice has this length");
     let mut sums: [f32; WIDTH] = match start {
-        Some(start) => start[first..first + WIDTH].try_into().expect("as long as it is cut"),
+        Some(start) => start[first..first + WIDTH].try_into().expect("the slice has this length"),
         None => *out,
     };
     for (source_at, kernel_at) in taps {
-        let source: &[f32; WIDTH] = source[source_at + first..][..WIDTH].try_into().expect("as long as it is cut");
-        let kernel: &[f32; WIDTH] = kernel[kernel_at + first..][..WIDTH].try_into().expect("as long as it is cut");
+        let source: &[f32; WIDTH] = source[source_at + first..][..WIDTH].try_into().expect("the slice has this length");
+        let kernel: &[f32; WIDTH] = kernel[kernel_at + first..][..WIDTH].try_into().expect("the slice has this length");
         for ((sum, source), kernel) in sums.iter_mut().zip(source).zip(kernel) {
             *sum = fma::<FUSED>(*source, *kernel, *sum);
         }
@@ -223,7 +223,7 @@ fn gather_block<const FUSED: bool, const WIDTH: usize>(
 }
 
 vectorised! {
-    /// Adds to one row of one image's input gradient.
+    /// Adds the contributions of all taps to one row of one image's input gradient.
     fn backward_row(geometry: &Geometry, multiplier: usize, dy: &[f32], row: usize, kernel: &[f32], dx: &mut [f32])
         => backward_row_body
 }
@@ -239,7 +239,7 @@ fn backward_row_body<const FUSED: bool>(
 ) {
     let width = geometry.input[2];
     let channels = width * multiplier;
-    // The output row or column that tap `tap` takes input `at` to.
+    // The output row (or column) to which tap `tap` contributes the input row (or column) `at`.
     let target = |axis: usize, at: usize, tap: usize| {
         let place = (at + geometry.before[axis]).checked_sub(tap * geometry.dilation[axis])?;
         let to = place / geometry.strides[axis];
@@ -268,7 +268,7 @@ fn backward_row_body<const FUSED: bool>(
 }
 
 vectorised! {
-    /// The kernel's gradient for some channels, over the whole batch.
+    /// Computes the kernel's gradient for some channels, over the whole batch.
     fn kernel_block(geometry: &Geometry, multiplier: usize, x: &[f32], dy: &[f32], channels: usize, first: usize,
         count: usize, sums: &mut [f32]) => kernel_block_body
 }
@@ -324,7 +324,8 @@ fn kernel_block_body<const FUSED: bool>(
     }
 }
 
-/// Adds one image's part to one tap's gradient, the sums in registers, the image's part of the channels in the first cache.
+/// Adds the contribution of one image to the gradient of one tap. The sums are in registers, and these channels of the image in the first-level
+/// cache.
 #[inline(always)]
 fn sum_tap<const FUSED: bool, const WIDTH: usize>(
     geometry: &Geometry,
@@ -335,9 +336,9 @@ fn sum_tap<const FUSED: bool, const WIDTH: usize>(
     sums: &mut [f32],
 ) {
     let [_, width, channels] = geometry.input;
-    let out: &mut [f32; WIDTH] = (&mut sums[..WIDTH]).try_into().expect("as long as it is cut");
+    let out: &mut [f32; WIDTH] = (&mut sums[..WIDTH]).try_into().expect("the slice has this length");
     let mut sums = *out;
-    // Columns whose window's tap lies in the image.
+    // The columns for which this tap lies in the image.
     let inside = |column: &usize| geometry.source(1, *column, tap % geometry.window[1]).is_some();
     let start = (0..geometry.output[1]).find(inside).unwrap_or(0);
     let end = (0..geometry.output[1]).rfind(inside).map_or(start, |last| last + 1);
@@ -352,8 +353,8 @@ fn sum_tap<const FUSED: bool, const WIDTH: usize>(
         let dy = &dy[(row * geometry.output[1] + start) * channels..];
         let x = x.chunks(geometry.strides[1] * channels);
         for (x, dy) in x.zip(dy.chunks(channels)).take(end - start) {
-            let x: &[f32; WIDTH] = x[first..first + WIDTH].try_into().expect("as long as it is cut");
-            let dy: &[f32; WIDTH] = dy[first..first + WIDTH].try_into().expect("as long as it is cut");
+            let x: &[f32; WIDTH] = x[first..first + WIDTH].try_into().expect("the slice has this length");
+            let dy: &[f32; WIDTH] = dy[first..first + WIDTH].try_into().expect("the slice has this length");
             for ((sum, x), dy) in sums.iter_mut().zip(x).zip(dy) {
                 *sum = fma::<FUSED>(*x, *dy, *sum);
             }

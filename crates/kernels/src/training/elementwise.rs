@@ -7,7 +7,7 @@ use super::step::{Inputs, Pass, Step, put};
 use crate::isa::ForLoops;
 use crate::simd::{limit, vectorised};
 
-/// Values of one task.
+/// Number of values that one task takes.
 pub(super) const BLOCK: usize = 16 * 1024;
 
 /// `min(max(x, least), most)`.
@@ -51,7 +51,7 @@ fn clip_back_body<const FUSED: bool>(
     }
 }
 
-/// `min(x, most)` where x is positive, and `slope * x` elsewhere; the slope is not 0.
+/// `min(x, most)` where `x` is positive, and `slope * x` elsewhere; the slope is not 0.
 #[derive(Debug)]
 pub(super) struct Leaky {
     pub(super) slope: f32,
@@ -135,7 +135,7 @@ impl Step for Activate {
 
     fn input_gradient(&mut self, _: usize, x: &Inputs<'_>, y: &[f32], dy: &[f32], dx: &mut [f32], accumulate: bool) {
         let rows = self.rows();
-        // The buffer of the one that this function does not read may already be reused: the other stands in for it.
+        // Each function reads either x or y, and the buffer of the other may already hold another value. The one that is read replaces it.
         let (x, y) = if self.keeps_x() { (x.get(0), x.get(0)) } else { (y, y) };
         let parts = dx.par_chunks_mut(rows).zip(dy.par_chunks(rows)).zip(x.par_chunks(rows)).zip(y.par_chunks(rows));
         parts.for_each(|(((dx, dy), x), y)| {
@@ -186,7 +186,7 @@ impl Activate {
     }
 }
 
-/// Sum of inputs of equal shape.
+/// The sum of inputs of equal shapes.
 #[derive(Debug)]
 pub(super) struct Add;
 
@@ -209,7 +209,7 @@ impl Step for Add {
     }
 }
 
-/// Copies or adds a gradient as it is.
+/// Copies a gradient, or adds it.
 pub(super) fn pass_on(dy: &[f32], dx: &mut [f32], accumulate: bool) {
     dx.par_chunks_mut(BLOCK).zip(dy.par_chunks(BLOCK)).for_each(|(dx, dy)| {
         if accumulate {
@@ -220,19 +220,19 @@ pub(super) fn pass_on(dy: &[f32], dx: &mut [f32], accumulate: bool) {
     });
 }
 
-/// Sum or product of inputs. A side of length 1 is repeated.
+/// The sum or the product of inputs, whose sides of length 1 are repeated.
 #[derive(Debug)]
 pub(super) struct Join {
     /// Whether it is a sum.
     pub(super) sum: bool,
-    /// Sides of the output for one sample.
+    /// The shape of the output for one sample.
     pub(super) shape: Vec<usize>,
-    /// Sides of each input.
+    /// The shape of each input for one sample.
     pub(super) inputs: Vec<Vec<usize>>,
 }
 
 impl Join {
-    /// Where the value of input `place` lies that takes part in output value `at` of a sample.
+    /// The index of the value of input `place` from which output value `at` of a sample is computed.
     fn source(&self, place: usize, mut at: usize) -> usize {
         let (mut from, mut stride) = (0, 1);
         for (&side, &own) in self.shape.iter().zip(&self.inputs[place]).rev() {
@@ -244,7 +244,8 @@ impl Join {
         from
     }
 
-    /// For each run of values along the last axis: `[output]` and its place in input `place`, and whether it is one value repeated.
+    /// For run number `run` of output values along the last axis: where the values of input `place` begin, and whether they are one value
+    /// that is repeated.
     fn run(&self, place: usize, run: usize) -> (usize, bool) {
         let length = self.shape.last().copied().unwrap_or(1);
         (self.source(place, run * length), self.inputs[place].last() != self.shape.last())
@@ -307,7 +308,7 @@ impl Step for Join {
     }
 }
 
-/// Inputs joined along the last axis.
+/// The concatenation of inputs along the last axis.
 #[derive(Debug)]
 pub(super) struct Concatenate {
     /// Channels of each input.
@@ -390,19 +391,19 @@ impl Step for ZeroPad {
     }
 }
 
-/// Zeroes a part of the values, or of the samples, in training ([`dropout_factor`]).
+/// Dropout of values or of whole samples in training ([`dropout_factor`]).
 #[derive(Debug)]
 pub(super) struct Dropout {
     pub(super) rate: f64,
     pub(super) per_sample: bool,
-    /// Sides of a sample.
+    /// The shape of a sample.
     pub(super) shape: Vec<usize>,
-    /// The factor of each value or sample; empty where the last pass was inference.
+    /// The factor of each value or sample; empty if the last pass was inference.
     pub(super) mask: Vec<f32>,
 }
 
 impl Dropout {
-    /// How many values share a factor.
+    /// The number of values that have one factor in common.
     fn share(&self) -> usize {
         if self.per_sample { self.shape.iter().product() } else { 1 }
     }
@@ -426,7 +427,7 @@ impl Step for Dropout {
             let mut draw = || dropout_factor(self.rate, random());
             self.mask.resize(y.len() / self.share(), 0.0);
             match *self.shape.as_slice() {
-                // Channel by channel, as `dropout_factor` says.
+                // Random numbers are drawn channel by channel, as `dropout_factor` specifies.
                 [height, width, channels] if !self.per_sample => {
                     for mask in self.mask.chunks_exact_mut(height * width * channels) {
                         for c in 0..channels {

@@ -5,12 +5,12 @@ use super::smooth::Smooth;
 use crate::isa::ForLoops;
 use crate::simd::{fma, limit, vectorised};
 
-/// What follows a convolution or a dense layer and is computed with it: bias, a batch normalisation with its running
+/// The operations after a convolution or a dense layer that are computed with it: the bias, a batch normalisation with its running
 /// statistics, a sum with another value, and a clip or a smooth function.
 ///
-/// With `scale = gamma / sqrt(variance + epsilon)` the output is `clip(x · (kernel * scale) + shift + other)`. Going backward,
-/// gamma's gradient follows from the gradient of the scaled kernel, because the sum over all positions of `dy * (x · kernel)`
-/// is the sum over the kernel of `kernel * (xᵀ dy)`: what lies between the convolution and the clip need not be kept.
+/// With `scale = gamma / sqrt(variance + epsilon)`, the output is `clip(x · (kernel * scale) + shift + other)`. In the backward pass, the
+/// gradient of gamma follows from that of the scaled kernel: the sum of `dy * (x · kernel)` over all positions equals the sum of
+/// `kernel * (xᵀ dy)` over the kernel. So no value between the convolution and the clip must be kept.
 #[derive(Debug, Clone)]
 pub(super) struct Fold {
     /// The program's instructions.
@@ -18,16 +18,16 @@ pub(super) struct Fold {
     pub(super) channels: usize,
     pub(super) bias: Option<usize>,
     pub(super) norm: Option<Norm>,
-    /// Whether another value, the second input, is added before the clip.
+    /// Whether a second input is added before the clip.
     pub(super) joins: bool,
     pub(super) clip: Option<(f32, f32)>,
-    /// A function that is computed at the end, where there is no clip.
+    /// The function at the end, if it is no clip.
     pub(super) function: Option<Smooth>,
     pub(super) scale: Vec<f32>,
     pub(super) shift: Vec<f32>,
 }
 
-/// Places of a batch normalisation's parameters.
+/// The places of a batch normalisation's parameters in [`Parameters`].
 #[derive(Debug, Clone)]
 pub(super) struct Norm {
     pub(super) gamma: Option<usize>,
@@ -43,7 +43,7 @@ impl Norm {
         (1.0 / (f64::from(parameters.values(self.variance)[c]) + self.epsilon).sqrt()) as f32
     }
 
-    /// Scale and shift of channel `c` with the running statistics.
+    /// Scale and shift of channel `c` by the running statistics.
     pub(super) fn affine(&self, parameters: &Parameters, c: usize) -> (f32, f32) {
         let scale = self.inverse(parameters, c) * parameters.optional(self.gamma).map_or(1.0, |gamma| gamma[c]);
         let beta = parameters.optional(self.beta).map_or(0.0, |beta| beta[c]);
@@ -57,7 +57,7 @@ impl Fold {
         Self { isa, channels, bias, norm: None, joins: false, clip: None, function: None, scale, shift }
     }
 
-    /// When the kernel, or what is folded into it, changed last.
+    /// The stamp of the last change to the kernel or to a parameter that is folded into it.
     pub(super) fn stamp(&self, parameters: &Parameters, kernel: usize) -> u64 {
         let norm = self.norm.iter().flat_map(|norm| [norm.gamma, norm.beta, Some(norm.mean), Some(norm.variance)]);
         parameters.stamp([Some(kernel), self.bias].into_iter().chain(norm).flatten())
@@ -90,8 +90,8 @@ impl Fold {
         norm.chain([self.bias]).flatten().any(|at| parameters.trains(at))
     }
 
-    /// Writes the gradients of all parameters, from the gradient of the scaled kernel, `[.., channels]`, and the sums of the
-    /// output's gradient per channel. The kernel's own gradient is left in `gradient`.
+    /// Writes the gradients of all parameters. They follow from the gradient of the scaled kernel, `[.., channels]`, which comes in `gradient`,
+    /// and from the sums of the output's gradient per channel. The gradient of the kernel itself is returned in `gradient`.
     pub(super) fn write_gradients(
         &self,
         parameters: &mut Parameters,
@@ -138,15 +138,15 @@ impl Fold {
     }
 }
 
-/// Parts that sums over a batch are taken in. The number is fixed, so that the order of additions is too.
+/// The number of parts into which sums over a batch are divided. It is fixed, so that the order of additions is fixed too.
 pub(super) const PARTS: usize = 16;
 
-/// Rows of a part.
+/// The number of rows in a part.
 pub(super) fn part(rows: usize) -> usize {
     rows.div_ceil(PARTS).max(1)
 }
 
-/// Zeroes the gradient where the output lies at a limit, and sums it per channel.
+/// Sets the gradient to zero where the output is at a limit of the clip, and sums it per channel.
 pub(super) fn clip_and_sum(
     isa: ForLoops,
     dy: &mut [f32],
@@ -170,7 +170,7 @@ pub(super) fn clip_and_sum(
     reduce(partial, sums);
 }
 
-/// Multiplies the gradient by the slopes of what followed, and sums it per channel.
+/// Multiplies the gradient by the derivatives of the function at the end, and sums it per channel.
 pub(super) fn slope_and_sum(isa: ForLoops, dy: &mut [f32], slopes: &[f32], sums: &mut [f32], partial: &mut Vec<f32>) {
     let channels = sums.len();
     let each = part(dy.len() / channels.max(1));
@@ -231,7 +231,7 @@ fn sum_rows_body<const FUSED: bool>(dy: &[f32], sums: &mut [f32]) {
 }
 
 vectorised! {
-    /// Adds the products of rows to a sum per channel.
+    /// Adds `x * dy` to the sum of each channel.
     pub(super) fn multiply_and_sum(x: &[f32], dy: &[f32], sums: &mut [f32]) => multiply_and_sum_body
 }
 

@@ -2,15 +2,15 @@
 //!
 //! The tail is a static graph, so a [`Program`] plans everything once: frozen batch normalisations and clipped ReLUs are
 //! computed with the convolution before them, forward and backward; only gradients that a trainable parameter needs are
-//! computed; values and gradients share buffers. Images are channels last, parameters have Keras's axes.
+//! computed; values and gradients share buffers. Images are channels last, and parameters have Keras's axes.
 //!
-//! Products of matrices are computed in `f32`, or by a unit for bf16 ([`Program::compile_with`]). Values and gradients lie in `f32` in both
-//! cases: clips, normalisations with the batch's statistics, depthwise convolutions and sums of gradients read them too, and would round
-//! once more each. So a value is rounded where a product reads it, once, while it is copied for the unit, which costs a copy in a near cache
-//! and leaves one plan of steps and buffers for both.
+//! Products of matrices are computed in `f32`, or by a unit for bf16 ([`Program::compile_with`]). Values and gradients are stored in `f32` in
+//! both cases, because clips, normalisations with the batch's statistics, depthwise convolutions and sums of gradients also read them, and
+//! each of these would round them once more. A value is rounded only while it is copied for the unit. This costs a copy within the caches, and
+//! both ways to multiply have the same plan of steps and buffers.
 //!
-//! *Architecture invariant:* equal inputs give equal bits on one machine. Sums over a batch are taken in parts that do not depend
-//! on threads or time, and parts are added in order.
+//! *Architecture invariant:* equal inputs give equal bits on one machine. A sum over a batch is divided into parts that do not depend on
+//! threads or time, and the parts are added in order.
 
 mod attention;
 mod choice;
@@ -43,10 +43,10 @@ use parameters::Parameters;
 use plan::{Plan, Tail};
 use step::{Inputs, Pass};
 
-/// Why a tail cannot be compiled or its parameters not be set.
+/// Why a tail cannot be compiled, or its parameters cannot be set.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
-    /// A layer takes what is neither in the tail nor given to it.
+    /// A layer takes the output of a layer that is neither in the tail nor one of its inputs.
     #[error("layer '{layer}' takes the output of '{input}', which is neither in the tail nor one of its inputs")]
     MissingInput {
         /// Name of the layer.
@@ -54,37 +54,37 @@ pub enum Error {
         /// Name of the layer that feeds it.
         input: String,
     },
-    /// A parameter that the tail does not have.
+    /// The tail does not have this parameter.
     #[error("layer {layer} of the tail has no parameter {place}")]
     NoSuchParameter {
         /// Position of the layer in the graph.
         layer: usize,
-        /// Place in the layer's list.
+        /// Place of the parameter in the layer's list.
         place: usize,
     },
-    /// Values of another number than the parameter's.
+    /// The number of values is not that of the parameter.
     #[error("'{parameter}' has {expected} values, not {found}")]
     Length {
         /// `LAYER/PARAMETER`.
         parameter: String,
-        /// The number that it has.
+        /// The number of values of the parameter.
         expected: usize,
-        /// How many were given.
+        /// The number of values that were given.
         found: usize,
     },
-    /// Memory that this machine does not give.
+    /// This machine does not have enough memory.
     #[error(transparent)]
     Memory(#[from] OutOfMemory),
-    /// Instructions that this machine does not have.
-    #[error("this machine has no {isa:?} instructions; take Isa::detect()")]
+    /// This machine does not have the instructions.
+    #[error("this machine has no instructions of {}; use Isa::detect()", isa.name())]
     Instructions {
-        /// What was asked for.
+        /// The instructions that were asked for.
         isa: Isa,
     },
-    /// A unit for bf16 that this machine does not have.
-    #[error("this machine does not multiply bf16 by {}; take Unit::detect()", unit.name())]
+    /// This machine does not have the unit for bf16.
+    #[error("this machine does not multiply bf16 by {}; use Unit::detect()", unit.name())]
     Unit {
-        /// What was asked for.
+        /// The unit that was asked for.
         unit: Unit,
     },
 }
@@ -92,13 +92,13 @@ pub enum Error {
 /// The shortest times that one step of a program has taken since [`Program::profile`] was turned on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StepTime {
-    /// Name of the (first) layer that the step computes.
+    /// Name of the layer that the step computes, or of the first of several.
     pub layer: String,
-    /// Going forward.
+    /// The time of the forward pass.
     pub forward: Duration,
-    /// Gradients of the parameters.
+    /// The time for the gradients of the parameters.
     pub parameters: Duration,
-    /// Gradients of the inputs.
+    /// The time for the gradients of the inputs.
     pub inputs: Duration,
 }
 
@@ -107,11 +107,11 @@ pub struct StepTime {
 pub struct Program {
     plan: Plan,
     parameters: Parameters,
-    /// The layers whose outputs are given.
+    /// The layers whose outputs are the program's inputs.
     given: Vec<usize>,
     buffers: Vec<Aligned>,
     batch: usize,
-    /// Whether the values of a training pass are there, for [`Program::backward`].
+    /// Whether the buffers hold the values of a training pass, which [`Program::backward`] needs.
     trained: bool,
     times: Option<Vec<StepTime>>,
 }
@@ -119,16 +119,16 @@ pub struct Program {
 impl Program {
     /// Compiles `layers` of `graph` ([`Split::tail`]), which take the outputs of the layers `inputs` ([`Split::boundary`]).
     ///
-    /// Layers for which `trains` says so get gradients for their trainable parameters, and drop values where they are dropout;
-    /// a dropout that does not train is the identity. The batch normalisations in `batch_statistics` use the batch's statistics
-    /// in training and move their own.
+    /// The trainable parameters of the layers for which `trains` is true get gradients. A dropout layer drops values only if `trains` is
+    /// true for it; otherwise it is the identity. The batch normalisations in `batch_statistics` use the statistics of the batch in
+    /// training passes, and update their running statistics.
     ///
     /// [`Split::tail`]: injerto_graph::Split::tail
     /// [`Split::boundary`]: injerto_graph::Split::boundary
     ///
     /// # Errors
-    /// [`Error::MissingInput`] if `layers` and `inputs` do not hold together, [`Error::Memory`] where there is no room for the
-    /// parameters.
+    /// [`Error::MissingInput`] if the output of a layer is missing that is neither in `layers` nor in `inputs`, and [`Error::Memory`] if there is
+    /// no memory for the parameters.
     pub fn compile(
         graph: &Graph,
         layers: &[usize],
@@ -139,9 +139,9 @@ impl Program {
         Self::compile_with(Arithmetic::f32(), graph, layers, inputs, trains, batch_statistics)
     }
 
-    /// Compiles as [`Program::compile`] does, for a given arithmetic. With bf16 both sides of every product of matrices are rounded, forward
-    /// and backward, and sums are `f32`: those of convolutions, dense layers and attention. All else is computed in `f32`, in which
-    /// values, gradients and parameters lie.
+    /// Compiles as [`Program::compile`] does, for a given arithmetic. With bf16, both sides of every product of matrices (in convolutions, dense
+    /// layers and attention) are rounded, forward and backward, and sums are `f32`. All other operations are computed in `f32`, and values,
+    /// gradients and parameters are stored in it.
     ///
     /// # Errors
     /// Those of [`Program::compile`]; [`Error::Instructions`] and [`Error::Unit`] where this machine lacks what is asked for.
@@ -156,11 +156,11 @@ impl Program {
         Self::of(arithmetic, Tail { graph, layers, inputs, towards: &[], trains, batch_statistics })
     }
 
-    /// Compiles layers of which none trains, as [`Program::compile_with`] does, so that [`Program::backward`] gives the gradients of
-    /// those inputs that are named in `towards`: [`Program::input_gradient`].
+    /// Compiles layers as [`Program::compile_with`] does, but no parameter gets a gradient. Instead, [`Program::backward`] computes the
+    /// gradients of the inputs in `towards`, and [`Program::input_gradient`] returns them.
     ///
     /// # Errors
-    /// Those of [`Program::compile`].
+    /// Those of [`Program::compile_with`].
     pub fn compile_towards(
         arithmetic: Arithmetic,
         graph: &Graph,
@@ -173,7 +173,7 @@ impl Program {
     }
 
     fn of(arithmetic: Arithmetic, tail: Tail<'_>) -> Result<Self, Error> {
-        let means = match arithmetic {
+        let hardware = match arithmetic {
             Arithmetic::F32(isa) => {
                 let isa = isa.present().ok_or(Error::Instructions { isa })?.for_loops();
                 (isa, Multiplier::Single(isa.vectors()))
@@ -185,7 +185,7 @@ impl Program {
         };
         let parameters = Parameters::new(tail.graph, tail.layers, tail.trains)?;
         let given = tail.inputs.to_vec();
-        let plan = plan::compile(means, tail, &parameters)?;
+        let plan = plan::compile(hardware, tail, &parameters)?;
         let buffers = vec![Aligned::default(); plan.buffers.len()];
         Ok(Self { plan, parameters, given, buffers, batch: 0, trained: false, times: None })
     }
@@ -198,50 +198,51 @@ impl Program {
     /// Sets a parameter, in Keras's axes.
     ///
     /// # Errors
-    /// [`Error::NoSuchParameter`], [`Error::Length`].
+    /// [`Error::NoSuchParameter`] if the tail does not have it, [`Error::Length`] if the number of values is another one.
     pub fn set(&mut self, id: impl Into<ParameterId>, values: &[f32]) -> Result<(), Error> {
         self.trained = false;
         self.parameters.set(id.into(), values)
     }
 
-    /// A parameter, in Keras's axes. Running statistics are those after the last training pass.
+    /// A parameter, in Keras's axes; `None` if the tail does not have it. Running statistics are those after the last training pass.
     pub fn get(&self, id: impl Into<ParameterId>) -> Option<&[f32]> {
         self.parameters.get(id.into())
     }
 
-    /// Every parameter that trains with its gradient, in order, for an optimiser to change in place.
+    /// All parameters that train, each with its gradient, in order, for an optimiser to change in place.
     pub fn trained_mut(&mut self) -> impl Iterator<Item = (ParameterId, &mut [f32], &mut [f32])> {
         self.trained = false;
         self.parameters.trained_mut()
     }
 
-    /// Gradients of the last [`Program::backward`], in order.
+    /// The gradients that the last [`Program::backward`] computed, in order.
     pub fn gradients(&self) -> impl Iterator<Item = (ParameterId, &[f32])> {
         self.parameters.gradients()
     }
 
-    /// The gradient of the output of `layer`, which is one of the inputs, after [`Program::backward`]: `batch` samples, channels
-    /// last. `None` unless the program was compiled [towards](Program::compile_towards) it.
+    /// The gradient of an input, which is the output of `layer`, after [`Program::backward`]: `[batch, …]`, channels last. `None` unless the
+    /// program was compiled [towards](Program::compile_towards) this input.
     pub fn input_gradient(&self, layer: usize) -> Option<&[f32]> {
         let place = self.given.iter().position(|given| *given == layer)?;
         let value = &self.plan.values[self.plan.inputs[place]];
         Some(&self.buffers[value.gradient?][..value.count * self.batch])
     }
 
-    /// Runs in inference, for validation: with running statistics, without dropout. `inputs` in the order given to
-    /// [`Program::compile`], channels last; the last layer's output for `batch` samples.
+    /// Runs the tail in inference mode, for validation: with running statistics and without dropout. `inputs` are `[batch, …]`, channels
+    /// last, in the order of those given to [`Program::compile`]. Returns the output of the last layer, `[batch, …]`.
     ///
     /// # Errors
-    /// [`Error::Memory`] where there is no room for the batch.
+    /// [`Error::Memory`] if there is no memory for the batch.
     ///
     /// # Panics
-    /// If a parameter has not been set, or an input's length is not that of `batch` samples.
+    /// If a parameter has not been set, the number of inputs is another one, or an input's length is not that of `batch` samples.
     pub fn forward(&mut self, inputs: &[&[f32]], batch: usize) -> Result<&[f32], Error> {
         self.trained = false;
         self.run(inputs, batch, &mut Pass::Inference)
     }
 
-    /// Runs in training: with the batch's statistics where asked for, and dropout with masks from `random`'s bits.
+    /// Runs the tail in training mode: with the batch's statistics in the layers that were chosen for it, and with dropout, whose masks are made
+    /// from the bits of `random`. Returns the output of the last layer, `[batch, …]`.
     ///
     /// # Errors
     /// In the cases of [`Program::forward`].
@@ -260,11 +261,11 @@ impl Program {
         Ok(self.output())
     }
 
-    /// Computes the gradient of every parameter that trains from that of the output of the last
-    /// [`Program::forward_train`]; then [`Program::gradients`] and [`Program::trained_mut`] have them.
+    /// Computes the gradients of all parameters that train. `output` is the gradient of the output of the last [`Program::forward_train`].
+    /// [`Program::gradients`] and [`Program::trained_mut`] return the results.
     ///
     /// # Panics
-    /// If no training pass came directly before it, or `output` is not as long as that pass's output.
+    /// If the last call was not a training pass, or `output` is not as long as the output of that pass.
     pub fn backward(&mut self, output: &[f32]) {
         assert!(std::mem::take(&mut self.trained), "a backward pass must follow a training pass");
         let (values, batch) = (&self.plan.values, self.batch);
@@ -282,7 +283,7 @@ impl Program {
             let started = self.times.is_some().then(Instant::now);
             let length = value.count * batch;
             let mut dy = std::mem::take(&mut self.buffers[gradient]);
-            // A value that is not kept is not read.
+            // If the step does not keep its output, the buffer may hold another value, which must not be read.
             let kept = if operation.step.keeps_output() { length } else { 0 };
             let x = Inputs { buffers: &self.buffers, places: &operation.places, batch };
             let y = &self.buffers[value.buffer][..kept];
@@ -309,7 +310,7 @@ impl Program {
         }
     }
 
-    /// Turns the measuring of steps on (anew) or off.
+    /// Starts to measure the steps, from zero again if it was measuring already, or stops it.
     pub fn profile(&mut self, on: bool) {
         let names = self.plan.operations.iter().map(|operation| operation.name.clone());
         let never = Duration::MAX;
@@ -317,18 +318,18 @@ impl Program {
         self.times = on.then(|| names.map(time).collect());
     }
 
-    /// The shortest times of each step, [`Duration::MAX`] where it has not run; empty unless [`Program::profile`] is on.
+    /// The shortest times of each step; [`Duration::MAX`] if it has not run, and no steps at all unless [`Program::profile`] is on.
     pub fn times(&self) -> &[StepTime] {
         self.times.as_deref().unwrap_or_default()
     }
 
-    /// How often kernels have been packed, transformed or scaled since the program was compiled: once for a frozen layer, and
-    /// once in each step for one that trains.
+    /// How often kernels have been packed, transformed or scaled since the program was compiled. This happens once for a frozen layer, and once
+    /// per training step for a layer that trains.
     pub fn packings(&self) -> u64 {
         self.parameters.packings()
     }
 
-    /// Bytes that values and gradients take for a batch.
+    /// Bytes that the values and gradients of a batch take.
     pub fn buffer_bytes(&self, batch: usize) -> usize {
         let (operations, values) = (self.plan.operations.iter(), &self.plan.values);
         let backward = operations.filter(|operation| values[operation.output].gradient.is_some());
@@ -348,7 +349,7 @@ impl Program {
         assert_eq!(inputs.len(), self.plan.inputs.len(), "another number of inputs than compiled for");
         self.batch = batch;
         for (buffer, length) in self.buffers.iter_mut().zip(&self.plan.buffers) {
-            // A value has at most 2^32 values per image, and the images of a batch are there: no product overflows.
+            // A layer's output has at most 2^32 values per image, and the inputs of the batch exist in memory, so no product overflows.
             if buffer.len() < length * batch {
                 buffer.grow(length * batch, "values and gradients")?;
             }

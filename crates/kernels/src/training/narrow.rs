@@ -1,28 +1,28 @@
-//! Which rows of a value are computed: those that anything reads.
+//! Decides which rows of a value are computed: only those that a layer reads.
 //!
-//! A transformer that is read at its class token drops all other tokens at its end. The layers before it that compute row by row then need
-//! no other token either, down to the last attention, which needs the queries of the tokens that are read, and keys and values of all.
+//! A transformer whose head reads only the class token drops all other tokens at its end. The layers before it that compute row by row need no
+//! other token either, back to the last attention, which needs the queries of the tokens that are read, and the keys and values of all.
 
 use std::ops::Range;
 
 use injerto_graph::{Graph, Node, Operator};
 
-/// For each layer, the rows of its output that are computed: tokens of `[tokens, channels]`. A value of another rank is one row.
+/// The rows of each layer's output that are computed. The rows of `[tokens, channels]` are its tokens; a value of another rank is one row.
 #[derive(Debug)]
 pub(super) struct Narrow<'a> {
     graph: &'a Graph,
     rows: Vec<Range<usize>>,
-    /// Whether a row of a layer's output depends on this row of its inputs alone.
+    /// For each layer, whether a row of its output depends only on the same row of its inputs.
     by_row: Vec<bool>,
 }
 
 impl<'a> Narrow<'a> {
-    /// Finds the rows for `layers`, which are in order, where the outputs of `given` come from outside. `passes` says which layers put out
-    /// what they take.
+    /// Finds the rows for `layers`, which are in order. The outputs of the layers `given` come from outside. `passes` says whether a layer's
+    /// output is its input.
     pub(super) fn new(graph: &'a Graph, layers: &[usize], given: &[usize], passes: &dyn Fn(usize) -> bool) -> Self {
         let nodes = graph.nodes();
         let by_row = (0..nodes.len()).map(|layer| is_by_row(graph, layer, passes)).collect();
-        // What is given, or put out, is whole.
+        // The inputs and the output of the tail have all rows.
         let mut narrow = Self { graph, rows: nodes.iter().map(all).collect(), by_row };
         let mut read: Vec<Option<Range<usize>>> = vec![None; nodes.len()];
         for &layer in layers.iter().rev().filter(|layer| !given.contains(layer)) {
@@ -45,13 +45,13 @@ impl<'a> Narrow<'a> {
         self.rows[layer].clone()
     }
 
-    /// The values of these rows.
+    /// The number of values in these rows.
     pub(super) fn count(&self, layer: usize) -> usize {
         let node = &self.graph.nodes()[layer];
         node.shape.count() / all(node).len() * self.rows[layer].len()
     }
 
-    /// The rows of its input at `place` that a layer reads.
+    /// The rows that a layer reads of its input at `place`.
     pub(super) fn wanted(&self, layer: usize, place: usize) -> Range<usize> {
         let (node, rows) = (&self.graph.nodes()[layer], self.rows(layer));
         match node.operator() {
@@ -71,7 +71,7 @@ fn all(node: &Node) -> Range<usize> {
     }
 }
 
-/// Whether a row of a layer's output depends on this row of its inputs alone.
+/// Whether a row of a layer's output depends only on the same row of its inputs.
 fn is_by_row(graph: &Graph, layer: usize, passes: &dyn Fn(usize) -> bool) -> bool {
     let node = &graph.nodes()[layer];
     match node.operator() {

@@ -6,7 +6,7 @@ use super::step::{Inputs, Pass, Step};
 use crate::isa::ForLoops;
 use crate::simd::{limit, vectorised};
 
-/// Rows whose statistics are taken together: they stay in a near cache between the mean and the squares.
+/// Rows whose statistics are computed together: so few that they stay in the cache between the pass for the mean and that for the squares.
 const ROWS: usize = 64;
 
 /// A batch normalisation that is a step of its own, with a clip.
@@ -16,7 +16,7 @@ pub(super) struct Normalise {
     pub(super) channels: usize,
     pub(super) norm: Norm,
     pub(super) clip: Option<(f32, f32)>,
-    /// Where training uses the batch's statistics, the momentum: how much of the old running statistics is kept.
+    /// If training uses the batch's statistics, the momentum: the part of the old running statistics that is kept.
     pub(super) moves: Option<f64>,
     state: State,
 }
@@ -31,7 +31,7 @@ struct State {
     sums: Vec<f32>,
     /// Whether the last forward pass used the batch's statistics.
     batch: bool,
-    /// `dx = first * dy + second * x + third`.
+    /// The factors of each channel in `dx = first * dy + second * x + third`.
     back: [Vec<f32>; 3],
 }
 
@@ -51,7 +51,7 @@ impl Normalise {
         Self { isa, channels, norm, clip: None, moves, state }
     }
 
-    /// Mean and variance of the batch, a block of rows at a time, joined in order.
+    /// Computes mean and variance of the batch, for a block of rows at a time, and combines the blocks in order.
     fn statistics(&mut self, parameters: &mut Parameters, x: &[f32], momentum: f64) {
         let channels = self.channels;
         let rows = x.len() / channels;
@@ -133,8 +133,8 @@ impl Step for Normalise {
         self.state.partial.resize(PARTS * 2 * channels, 0.0);
         let clip = self.clip;
         let (mean, inverse) = (&self.state.mean, &self.state.inverse);
-        // The buffer of a value that nobody reads may already be reused. The function ignores that argument, so that the other
-        // slice, which has its length, stands in for it.
+        // The buffer of a value that is not read may already hold another value. `backward_sums` ignores that argument, so the other slice,
+        // which has the same length, replaces it.
         let x = if needs_sums { x.get(0) } else { y };
         let y = if self.clip.is_some() { y } else { x };
         let parts = dy.par_chunks_mut(each).zip(x.par_chunks(each)).zip(y.par_chunks(each));
@@ -154,7 +154,7 @@ impl Step for Normalise {
         first.copy_from_slice(&self.state.scale);
         if self.state.batch {
             for c in 0..channels {
-                // dy - mean(dy) - normalised * mean(dy * normalised), all times the scale.
+                // The gradient is (dy - mean(dy) - normalised * mean(dy * normalised)) * scale.
                 let slope = scaled[c] / rows as f32 * self.state.inverse[c];
                 second[c] = -first[c] * slope;
                 third[c] = first[c] * (slope * self.state.mean[c] - plain[c] / rows as f32);
@@ -189,7 +189,7 @@ impl Step for Normalise {
 pub(super) struct Scale {
     isa: ForLoops,
     gamma: usize,
-    /// The factors of the last forward pass.
+    /// Gamma of the last forward pass.
     scale: Vec<f32>,
     zeros: Vec<f32>,
 }
@@ -236,18 +236,18 @@ impl Step for Scale {
 #[derive(Debug)]
 pub(super) struct Affine {
     pub(super) isa: ForLoops,
-    /// The scale and the shift, or places of a mean and a variance.
+    /// Whether scale and shift are constant or follow from parameters.
     pub(super) source: AffineSource,
     pub(super) scale: Vec<f32>,
     pub(super) shift: Vec<f32>,
 }
 
-/// Where an [`Affine`] has its numbers from.
+/// The source of the numbers of an [`Affine`].
 #[derive(Debug)]
 pub(super) enum AffineSource {
-    /// They are constant.
+    /// Scale and shift are constant.
     Constant,
-    /// `(x - mean) / max(sqrt(variance), 1e-7)`.
+    /// The output is `(x - mean) / max(sqrt(variance), 1e-7)`, with these places of the mean and the variance in [`Parameters`].
     Statistics { mean: usize, variance: usize },
 }
 
@@ -273,7 +273,7 @@ impl Step for Affine {
 }
 
 vectorised! {
-    /// Mean, and sum of squared deviations from it, of each channel.
+    /// Computes the mean of each channel, and the sum of squared deviations from it.
     fn moments(x: &[f32], mean: &mut [f32], squares: &mut [f32]) => moments_body
 }
 
@@ -323,7 +323,8 @@ fn scale_rows_body<const FUSED: bool>(dy: &[f32], scale: &[f32], accumulate: boo
 }
 
 vectorised! {
-    /// Clips the gradient and sums it, plain and times the normalised input.
+    /// Sets the gradient to zero where the output was clipped, and adds it to the sums `plain`, and its product with the normalised input to the
+    /// sums `scaled`.
     fn backward_sums(dy: &mut [f32], x: &[f32], y: &[f32], mean: &[f32], inverse: &[f32], clip: Option<(f32, f32)>,
         plain: &mut [f32], scaled: &mut [f32]) => backward_sums_body
 }
@@ -364,7 +365,7 @@ fn backward_sums_body<const FUSED: bool>(
 }
 
 vectorised! {
-    /// `dy * first + x * second + third`.
+    /// `dx (+)= dy * first + x * second + third`.
     fn combine_rows(dy: &[f32], x: &[f32], first: &[f32], second: &[f32], third: &[f32], accumulate: bool,
         dx: &mut [f32]) => combine_rows_body
 }

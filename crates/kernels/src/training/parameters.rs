@@ -5,12 +5,12 @@ use injerto_graph::{Graph, ParameterId, Role};
 use super::Error;
 use crate::memory::filled;
 
-/// The parameters of a program on the host, in Keras's axes, each with its gradient if it trains.
+/// The parameters of a program, in Keras's axes, each with its gradient if it trains.
 #[derive(Debug, Clone)]
 pub(super) struct Parameters {
     index: BTreeMap<ParameterId, usize>,
     entries: Vec<Entry>,
-    /// Counts changes of values: the time of each entry's stamp.
+    /// The number of changes so far, from which stamps are taken.
     clock: u64,
     packings: u64,
 }
@@ -21,10 +21,10 @@ struct Entry {
     name: String,
     values: Vec<f32>,
     trains: bool,
-    /// Empty where the parameter does not train.
+    /// Empty if the parameter does not train.
     gradient: Vec<f32>,
     set: bool,
-    /// When the values changed last, so that packed forms of them know when they are old.
+    /// The number of the last change to these values. A packed form that was made at another stamp is out of date.
     stamp: u64,
 }
 
@@ -43,7 +43,7 @@ impl Parameters {
                     values: filled(0.0, parameter.count(), "parameters")?,
                     trains,
                     gradient: filled(0.0, if trains { parameter.count() } else { 0 }, "gradients")?,
-                    // Nothing computes with how many images a normalisation has seen.
+                    // The number of batches that a normalisation has seen is not needed for any result.
                     set: parameter.role == Role::Count,
                     stamp: 0,
                 });
@@ -56,17 +56,17 @@ impl Parameters {
         self.index.get(&id).copied()
     }
 
-    /// When one of these parameters changed last.
+    /// The stamp of the last change to any of these parameters.
     pub(super) fn stamp(&self, parameters: impl IntoIterator<Item = usize>) -> u64 {
         parameters.into_iter().map(|at| self.entries[at].stamp).max().unwrap_or(0)
     }
 
-    /// Counts a kernel that is packed, transformed or scaled anew.
+    /// Counts a kernel that is packed, transformed or scaled again.
     pub(super) fn count_packing(&mut self) {
         self.packings += 1;
     }
 
-    /// How often kernels have been packed, transformed or scaled.
+    /// See [`Program::packings`](super::Program::packings).
     pub(super) fn packings(&self) -> u64 {
         self.packings
     }
@@ -90,13 +90,13 @@ impl Parameters {
         self.entries[at].trains
     }
 
-    /// Values and gradient of one parameter; the gradient is empty where it does not train.
+    /// Values and gradient of one parameter; the gradient is empty if it does not train.
     pub(super) fn pair(&mut self, at: usize) -> (&[f32], &mut [f32]) {
         let entry = &mut self.entries[at];
         (&entry.values, &mut entry.gradient)
     }
 
-    /// Takes a gradient out, to be filled and [`Parameters::give`]n back.
+    /// Takes a gradient out, which the caller fills and gives back with [`Parameters::give`].
     pub(super) fn take(&mut self, at: usize) -> Vec<f32> {
         std::mem::take(&mut self.entries[at].gradient)
     }
@@ -123,7 +123,7 @@ impl Parameters {
         self.find(id).map(|at| self.values(at))
     }
 
-    /// Name of the first parameter that has no values yet.
+    /// Name of the first parameter that has not been set.
     pub(super) fn unset(&self) -> Option<&str> {
         self.entries.iter().find(|entry| !entry.set).map(|entry| entry.name.as_str())
     }

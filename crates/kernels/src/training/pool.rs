@@ -6,13 +6,13 @@ use crate::geometry::Geometry;
 use crate::isa::ForLoops;
 use crate::simd::vectorised;
 
-/// Largest value of each window, or of the whole image.
+/// Max pooling of windows, or of the whole image.
 #[derive(Debug)]
 pub(super) struct MaxPool {
     pub(super) isa: ForLoops,
     pub(super) geometry: Geometry,
-    /// Which tap won.
-    pub(super) winners: Vec<u32>,
+    /// For each output value, the tap with the largest value.
+    pub(super) argmax: Vec<u32>,
 }
 
 impl Step for MaxPool {
@@ -20,21 +20,21 @@ impl Step for MaxPool {
         let geometry = &self.geometry;
         let channels = geometry.input[2];
         let (size, line) = (geometry.input.iter().product::<usize>(), geometry.output[1] * channels);
-        self.winners.resize(y.len(), 0);
+        self.argmax.resize(y.len(), 0);
         let x = x.get(0);
-        y.par_chunks_mut(line).zip(self.winners.par_chunks_mut(line)).enumerate().for_each(|(at, (y, winners))| {
+        y.par_chunks_mut(line).zip(self.argmax.par_chunks_mut(line)).enumerate().for_each(|(at, (y, argmax))| {
             let (image, row) = (at / geometry.output[0], at % geometry.output[0]);
             let x = &x[image * size..][..size];
-            let pixels = y.chunks_exact_mut(channels).zip(winners.chunks_exact_mut(channels));
-            for (column, (y, winners)) in pixels.enumerate() {
+            let pixels = y.chunks_exact_mut(channels).zip(argmax.chunks_exact_mut(channels));
+            for (column, (y, argmax)) in pixels.enumerate() {
                 y.fill(f32::NEG_INFINITY);
-                winners.fill(u32::MAX);
+                argmax.fill(u32::MAX);
                 for tap in 0..geometry.window[0] * geometry.window[1] {
                     let from = geometry.source(0, row, tap / geometry.window[1]);
                     let at = geometry.source(1, column, tap % geometry.window[1]);
                     if let (Some(from), Some(at)) = (from, at) {
                         let x = &x[(from * geometry.input[1] + at) * channels..][..channels];
-                        challenge(self.isa, x, tap as u32, y, winners);
+                        update_largest(self.isa, x, tap as u32, y, argmax);
                     }
                 }
             }
@@ -45,20 +45,20 @@ impl Step for MaxPool {
         let geometry = &self.geometry;
         let channels = geometry.input[2];
         let (size, pooled) = (geometry.input.iter().product::<usize>(), geometry.pixels() * channels);
-        let parts = dx.par_chunks_mut(size).zip(dy.par_chunks(pooled)).zip(self.winners.par_chunks(pooled));
-        parts.for_each(|((dx, dy), winners)| {
+        let parts = dx.par_chunks_mut(size).zip(dy.par_chunks(pooled)).zip(self.argmax.par_chunks(pooled));
+        parts.for_each(|((dx, dy), argmax)| {
             if !accumulate {
                 dx.fill(0.0);
             }
-            let pixels = dy.chunks_exact(channels).zip(winners.chunks_exact(channels));
-            for (pixel, (dy, winners)) in pixels.enumerate() {
+            let pixels = dy.chunks_exact(channels).zip(argmax.chunks_exact(channels));
+            for (pixel, (dy, argmax)) in pixels.enumerate() {
                 let (row, column) = (pixel / geometry.output[1], pixel % geometry.output[1]);
                 for tap in 0..geometry.window[0] * geometry.window[1] {
                     let from = geometry.source(0, row, tap / geometry.window[1]);
                     let to = geometry.source(1, column, tap % geometry.window[1]);
                     if let (Some(from), Some(to)) = (from, to) {
                         let dx = &mut dx[(from * geometry.input[1] + to) * channels..][..channels];
-                        reward(self.isa, dy, winners, tap as u32, dx);
+                        add_where_largest(self.isa, dy, argmax, tap as u32, dx);
                     }
                 }
             }
@@ -67,32 +67,33 @@ impl Step for MaxPool {
 }
 
 vectorised! {
-    /// Lets a tap's values win: the first of equals, and what is not a number.
-    fn challenge(x: &[f32], tap: u32, y: &mut [f32], winners: &mut [u32]) => challenge_body
+    /// Compares the values of a tap with the largest so far, and replaces those that are smaller. Of equal values, the first counts; NaN always
+    /// replaces the old value.
+    fn update_largest(x: &[f32], tap: u32, y: &mut [f32], argmax: &mut [u32]) => update_largest_body
 }
 
 #[inline(always)]
-fn challenge_body<const FUSED: bool>(x: &[f32], tap: u32, y: &mut [f32], winners: &mut [u32]) {
-    for ((y, winner), x) in y.iter_mut().zip(winners.iter_mut()).zip(x) {
-        let wins = *x > *y || x.is_nan();
-        *y = if wins { *x } else { *y };
-        *winner = if wins || *winner == u32::MAX { tap } else { *winner };
+fn update_largest_body<const FUSED: bool>(x: &[f32], tap: u32, y: &mut [f32], argmax: &mut [u32]) {
+    for ((y, largest), x) in y.iter_mut().zip(argmax.iter_mut()).zip(x) {
+        let larger = *x > *y || x.is_nan();
+        *y = if larger { *x } else { *y };
+        *largest = if larger || *largest == u32::MAX { tap } else { *largest };
     }
 }
 
 vectorised! {
-    /// Hands the gradient to a tap where it has won.
-    fn reward(dy: &[f32], winners: &[u32], tap: u32, dx: &mut [f32]) => reward_body
+    /// Adds the gradient to the values of a tap that were the largest.
+    fn add_where_largest(dy: &[f32], argmax: &[u32], tap: u32, dx: &mut [f32]) => add_where_largest_body
 }
 
 #[inline(always)]
-fn reward_body<const FUSED: bool>(dy: &[f32], winners: &[u32], tap: u32, dx: &mut [f32]) {
-    for ((dx, dy), winner) in dx.iter_mut().zip(dy).zip(winners) {
-        *dx += if *winner == tap { *dy } else { 0.0 };
+fn add_where_largest_body<const FUSED: bool>(dy: &[f32], argmax: &[u32], tap: u32, dx: &mut [f32]) {
+    for ((dx, dy), largest) in dx.iter_mut().zip(dy).zip(argmax) {
+        *dx += if *largest == tap { *dy } else { 0.0 };
     }
 }
 
-/// Mean of each window.
+/// Average pooling of windows.
 #[derive(Debug)]
 pub(super) struct AveragePool {
     pub(super) geometry: Geometry,
@@ -100,7 +101,7 @@ pub(super) struct AveragePool {
 }
 
 impl AveragePool {
-    /// One over the number of values that the mean is of.
+    /// One over the number of values in the mean at an output pixel.
     fn share(&self, row: usize, column: usize) -> f32 {
         let covered = |axis: usize, at: usize| {
             let geometry = &self.geometry;
@@ -170,7 +171,7 @@ impl Step for AveragePool {
     }
 }
 
-/// Mean over height and width.
+/// Global average pooling, over height and width.
 #[derive(Debug)]
 pub(super) struct GlobalAverage {
     pub(super) pixels: usize,

@@ -1,20 +1,20 @@
-//! Functions that are computed in vectors, alone or in the pass in which the layer before them writes its output.
+//! Smooth functions that are computed with vectors, either by themselves or while the layer before them writes its output.
 
 use injerto_graph::Activation;
 
 use crate::simd::{Simd, vectorised};
 
-/// A function that shares most of its work with its slope.
+/// A function whose derivative is computed with little additional work.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Smooth {
     /// GELU.
     Gelu,
-    /// GELU by a hyperbolic tangent.
+    /// The approximation of GELU by a hyperbolic tangent.
     GeluTanh,
 }
 
 impl Smooth {
-    /// The function, if it is one of these.
+    /// The function of an activation, if it is one of these.
     pub(super) fn of(activation: Activation) -> Option<Self> {
         match activation {
             Activation::Gelu => Some(Self::Gelu),
@@ -29,7 +29,7 @@ impl Smooth {
     /// The instructions of `S` are there.
     #[inline(always)]
     unsafe fn value<S: Simd>(self, x: S::V) -> S::V {
-        // SAFETY: the instructions of `S` are there, which is all that both want.
+        // SAFETY: the instructions of `S` are there, which is all that both require.
         unsafe {
             match self {
                 Self::Gelu => S::gelu(x),
@@ -38,13 +38,13 @@ impl Smooth {
         }
     }
 
-    /// The slope of `f` at `x`.
+    /// The derivative of `f` at `x`.
     ///
     /// # Safety
     /// The instructions of `S` are there.
     #[inline(always)]
     unsafe fn slope<S: Simd>(self, x: S::V) -> S::V {
-        // SAFETY: the instructions of `S` are there, which is all that both want.
+        // SAFETY: the instructions of `S` are there, which is all that both require.
         unsafe {
             match self {
                 Self::Gelu => S::gelu_slope(x),
@@ -73,7 +73,7 @@ unsafe fn forward_body<S: Simd>(f: Smooth, x: &[f32], y: &mut [f32]) {
 }
 
 vectorised! {
-    /// `dx (+)= dy * slope(x)`.
+    /// `dx (+)= dy * f'(x)`.
     pub(super) fn backward(f: Smooth, dy: &[f32], x: &[f32], accumulate: bool, dx: &mut [f32]) => backward_body::<S>
 }
 
@@ -93,7 +93,7 @@ unsafe fn backward_body<S: Simd>(f: Smooth, dy: &[f32], x: &[f32], accumulate: b
 }
 
 vectorised! {
-    /// `y = f(y)`. Where there are slopes, those of `f` at the old `y` are written.
+    /// `y = f(y)`, and `slopes = f'(y)` of the old `y` if `slopes` is given.
     pub(super) fn finish(f: Smooth, y: &mut [f32], slopes: Option<&mut [f32]>) => finish_body::<S>
 }
 

@@ -1,4 +1,5 @@
-//! Normalisations with the statistics of the values themselves, which are the same in training and in inference.
+//! Normalisations whose statistics are computed from each sample, and which are therefore the same in training and in inference: layer,
+//! group and global response normalisation.
 
 use crate::parallel::{Divide as _, Parts as _};
 
@@ -8,24 +9,24 @@ use super::step::{Inputs, Pass, Step, put};
 use crate::isa::ForLoops;
 use crate::simd::{Simd, vectorised};
 
-/// Rows of one task.
+/// Rows in one task.
 const ROWS: usize = 32;
 
-/// A layer normalisation, whose set of values is a row of channels, or a group normalisation, whose set is a group of channels of all
-/// positions of a sample.
+/// A layer or group normalisation. It normalises sets of values: those of a layer normalisation are rows of channels, and those of a group
+/// normalisation are groups of channels over all positions of a sample.
 #[derive(Debug)]
 pub(super) struct Standardise {
     isa: ForLoops,
-    /// Positions of a set.
+    /// Number of positions in a set.
     positions: usize,
     groups: usize,
     gamma: Option<usize>,
     beta: Option<usize>,
     epsilon: f64,
-    /// The parameters of the last forward pass, with 1 and 0 for those that there are not.
+    /// Gamma and beta of the last forward pass; ones and zeros if the layer does not have them.
     scale: Vec<f32>,
     shift: Vec<f32>,
-    /// For each set its mean, and one over its deviation.
+    /// For each set, its mean, and one over its standard deviation.
     statistics: Vec<[f32; 2]>,
     partial: Vec<f32>,
 }
@@ -53,12 +54,12 @@ impl Standardise {
         self.positions == 1 && self.groups == 1
     }
 
-    /// Values that a task takes: those of some rows, or of one sample.
+    /// The number of values in a block, which one task takes: those of some rows, or of one sample.
     fn block(&self) -> usize {
         self.channels() * if self.is_by_row() { ROWS } else { self.positions }
     }
 
-    /// Sets of a block.
+    /// The number of sets in a block.
     fn sets(&self) -> usize {
         if self.is_by_row() { ROWS } else { self.groups }
     }
@@ -90,7 +91,7 @@ impl Step for Standardise {
         }
         let channels = self.channels();
         let (block, sets) = (self.block(), self.sets());
-        // Whole blocks in each part, so that a part has the statistics of its sets.
+        // Each part consists of whole blocks, so that it has the statistics of its sets.
         let blocks = part(dy.len().div_ceil(block));
         self.partial.clear();
         self.partial.resize(PARTS * 2 * channels, 0.0);
@@ -141,7 +142,8 @@ impl Step for Standardise {
     }
 }
 
-/// The sum of `f(at, lanes)` over a row, where what lies beyond its end counts as 0.
+/// The sum over a row of the vectors `f(at, lanes)`, where `lanes` is the number of values from `at` to the row's end; lanes beyond it must
+/// be 0.
 #[inline(always)]
 unsafe fn sum_of<S: Simd>(channels: usize, f: impl Fn(usize, usize) -> S::V) -> f32 {
     // SAFETY: the instructions of `S` are there.
@@ -154,7 +156,7 @@ unsafe fn sum_of<S: Simd>(channels: usize, f: impl Fn(usize, usize) -> S::V) -> 
     }
 }
 
-/// Values of a slice from `at` on, and zeros beyond its end.
+/// Loads values of a slice from `at` on, with zeros beyond its end.
 #[inline(always)]
 unsafe fn load<S: Simd>(values: &[f32], at: usize) -> S::V {
     // SAFETY: no more than the values of the slice are read; the instructions of `S` are there.
@@ -170,7 +172,7 @@ unsafe fn store<S: Simd>(values: &mut [f32], at: usize, v: S::V) {
 }
 
 vectorised! {
-    /// Normalises rows, and notes their statistics.
+    /// Normalises rows, and stores their statistics.
     fn rows(x: &[f32], scale: &[f32], shift: &[f32], epsilon: f64, y: &mut [f32], statistics: &mut [[f32; 2]])
         => rows_body::<S>
 }
@@ -208,7 +210,7 @@ unsafe fn rows_body<S: Simd>(
 }
 
 vectorised! {
-    /// Adds a row's gradient, and the same times the normalised row, to sums per channel.
+    /// Adds a row's gradient to the sums `plain`, and its product with the normalised row to the sums `scaled`.
     fn sum_row(dy: &[f32], x: &[f32], statistics: [f32; 2], plain: &mut [f32], scaled: &mut [f32]) => sum_row_body
 }
 
@@ -250,7 +252,7 @@ unsafe fn rows_back_body<S: Simd>(
             let slope = |at: usize| S::mul(load::<S>(dy, at), load::<S>(scale, at));
             let normal = |at: usize| S::mul(S::sub(load::<S>(x, at), middle), inverse);
             let share = -1.0 / channels as f32;
-            // Beyond the row's end the slope is 0.
+            // `load` gives zeros beyond the row's end, so the gradient is 0 there.
             let plain = S::splat(sum_of::<S>(channels, |at, _| slope(at)) * share);
             let along = S::splat(sum_of::<S>(channels, |at, _| S::mul(slope(at), normal(at))) * share);
             for at in (0..channels).step_by(S::LANES) {
@@ -262,7 +264,7 @@ unsafe fn rows_back_body<S: Simd>(
     }
 }
 
-/// Normalises the groups of a sample, and notes their statistics.
+/// Normalises the groups of a sample, and stores their statistics.
 fn sample(
     x: &[f32],
     scale: &[f32],
@@ -281,9 +283,9 @@ fn sample(
         }
         sums
     };
-    let means: Vec<f64> = sums(&|_, x| x).into_iter().map(|sum| sum / count).collect();
-    let squares = sums(&|group, x| (x - means[group]).powi(2));
-    for ((statistics, mean), squares) in statistics.iter_mut().zip(&means).zip(squares) {
+    let hardware: Vec<f64> = sums(&|_, x| x).into_iter().map(|sum| sum / count).collect();
+    let squares = sums(&|group, x| (x - hardware[group]).powi(2));
+    for ((statistics, mean), squares) in statistics.iter_mut().zip(&hardware).zip(squares) {
         *statistics = [*mean as f32, (1.0 / (squares / count + epsilon).sqrt()) as f32];
     }
     for (y, x) in y.chunks_exact_mut(channels).zip(x.chunks_exact(channels)) {
@@ -294,7 +296,7 @@ fn sample(
     }
 }
 
-/// The gradient of the input of [`sample`].
+/// Computes the gradient of the input of [`sample`].
 fn sample_back(
     dy: &[f32],
     x: &[f32],
@@ -316,11 +318,11 @@ fn sample_back(
             *along += slope * f64::from((x - mean) * inverse);
         }
     }
-    let means: Vec<[f32; 2]> = sums.into_iter().map(|sums| sums.map(|sum| (sum / count) as f32)).collect();
+    let hardware: Vec<[f32; 2]> = sums.into_iter().map(|sums| sums.map(|sum| (sum / count) as f32)).collect();
     let rows = dx.chunks_exact_mut(channels).zip(dy.chunks_exact(channels)).zip(x.chunks_exact(channels));
     for ((dx, dy), x) in rows {
         for (c, ((dx, dy), x)) in dx.iter_mut().zip(dy).zip(x).enumerate() {
-            let ([mean, inverse], [plain, along]) = (statistics[c / each], means[c / each]);
+            let ([mean, inverse], [plain, along]) = (statistics[c / each], hardware[c / each]);
             put(dx, (dy * scale[c] - plain - (x - mean) * inverse * along) * inverse, accumulate);
         }
     }
@@ -336,7 +338,7 @@ pub(super) struct Respond {
     epsilon: f64,
     /// The gamma of the last forward pass.
     scale: Vec<f32>,
-    /// For each sample the norm of each channel, and then the mean of the norms plus epsilon.
+    /// For each sample, the norm of each channel, and then the mean of the norms plus epsilon.
     norms: Vec<f32>,
 }
 
@@ -376,7 +378,7 @@ impl Step for Respond {
             return;
         }
         let size = self.positions * channels;
-        // Sums of each sample by itself, added in order.
+        // Each sample has sums of its own, which are added in order.
         let mut partial = vec![0.0; dy.len() / size * 2 * channels];
         let parts = dy.par_chunks(size).zip(x.get(0).par_chunks(size)).zip(self.norms.par_chunks(channels + 1));
         parts.zip(partial.par_chunks_mut(2 * channels)).for_each(|(((dy, x), norms), sums)| {
@@ -401,7 +403,7 @@ impl Step for Respond {
         let size = self.positions * channels;
         let parts = dx.par_chunks_mut(size).zip(dy.par_chunks(size)).zip(x.get(0).par_chunks(size));
         parts.zip(self.norms.par_chunks(channels + 1)).for_each(|(((dx, dy), x), norms)| {
-            // The slope along each channel's share, and from there along its norm.
+            // First the derivative with respect to each channel's norm divided by the mean norm, and from it that with respect to the norm.
             let mut slopes = vec![0.0_f64; channels];
             for (dy, x) in dy.chunks_exact(channels).zip(x.chunks_exact(channels)) {
                 slopes.iter_mut().zip(dy).zip(x).for_each(|((slope, dy), x)| *slope += f64::from(dy * x));
@@ -413,7 +415,7 @@ impl Step for Respond {
             let factors: Vec<[f32; 2]> = (0..channels)
                 .map(|c| {
                     let norm = f64::from(norms[c]);
-                    // As in PyTorch, a channel of zeros has no slope along its norm.
+                    // As in PyTorch, the norm of a channel of zeros has the derivative 0.
                     let along = if norm > 0.0 { (slopes[c] / whole - rest) / norm } else { 0.0 };
                     [(1.0 + f64::from(gamma[c]) * norm / whole) as f32, along as f32]
                 })

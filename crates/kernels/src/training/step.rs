@@ -1,10 +1,10 @@
 use super::parameters::Parameters;
 use crate::memory::{Aligned, OutOfMemory};
 
-/// Values that a step takes.
+/// The inputs of a step.
 pub(super) struct Inputs<'a> {
     pub(super) buffers: &'a [Aligned],
-    /// For each input, its buffer and how many values of it are used.
+    /// For each input, its buffer and its length for one sample.
     pub(super) places: &'a [(usize, usize)],
     pub(super) batch: usize,
 }
@@ -20,7 +20,7 @@ impl<'a> Inputs<'a> {
     }
 }
 
-/// What a forward pass is for.
+/// The mode of a forward pass.
 pub(super) enum Pass<'a> {
     /// Inference.
     Inference,
@@ -33,29 +33,29 @@ pub(super) trait Step: Send + Sync + std::fmt::Debug {
     /// Computes `y`.
     fn forward(&mut self, parameters: &mut Parameters, x: &Inputs<'_>, y: &mut [f32], pass: &mut Pass<'_>);
 
-    /// Takes the gradient of `y`, which it may change into the form that [`Step::input_gradient`] wants, and writes the gradients
-    /// of its parameters.
+    /// Writes the gradients of the step's parameters. `dy` is the gradient of `y`, which the step may change into the form that its
+    /// [`Step::input_gradient`] needs.
     fn backward(&mut self, _parameters: &mut Parameters, _x: &Inputs<'_>, _y: &[f32], _dy: &mut [f32]) {}
 
-    /// Writes, or adds, the gradient of the input at `place`, after [`Step::backward`] has seen `dy`.
+    /// Writes or adds the gradient of the input at `place`. [`Step::backward`] has been called with `dy` before.
     fn input_gradient(&mut self, place: usize, x: &Inputs<'_>, y: &[f32], dy: &[f32], dx: &mut [f32], accumulate: bool);
 
-    /// Values per sample that a step keeps for going backward beside inputs and output.
+    /// The number of values per sample that the step keeps for the backward pass, in addition to inputs and output.
     fn kept(&self) -> usize {
         0
     }
 
-    /// Makes room for what is kept of a batch, before it is trained on. No step is asked through which no gradient goes back.
+    /// Makes room for the values that are kept of a batch. It is called before a training pass, if a gradient goes back through the step.
     fn reserve(&mut self, _batch: usize) -> Result<(), OutOfMemory> {
         Ok(())
     }
 
-    /// Whether going backward reads the inputs.
+    /// Whether the backward pass reads the inputs.
     fn keeps_inputs(&self, _parameters: &Parameters) -> bool {
         false
     }
 
-    /// Whether going backward reads the output.
+    /// Whether the backward pass reads the output.
     fn keeps_output(&self) -> bool {
         false
     }

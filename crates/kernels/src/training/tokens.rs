@@ -1,4 +1,4 @@
-//! Learned tokens and positions, a part of a sequence, and a part of the channels.
+//! Steps on tokens: learned tokens, learned position embeddings, a part of a sequence, and a selection of channels.
 
 use crate::parallel::{Divide as _, Parts as _};
 use injerto_graph::Resample;
@@ -6,13 +6,13 @@ use injerto_graph::Resample;
 use super::parameters::Parameters;
 use super::step::{Inputs, Pass, Step, put};
 
-/// Learned tokens before those of the input.
+/// Puts learned tokens before those of the input.
 #[derive(Debug)]
 pub(super) struct Prepend {
     pub(super) embedding: usize,
-    /// Values of the learned tokens.
+    /// Number of values of the learned tokens.
     pub(super) tokens: usize,
-    /// Values of the output for one sample.
+    /// Number of values of the output for one sample.
     pub(super) size: usize,
 }
 
@@ -42,14 +42,14 @@ impl Step for Prepend {
     }
 }
 
-/// A learned value is added to each value of a sample.
+/// Adds a learned position embedding to each sample.
 #[derive(Debug)]
 pub(super) struct Embed {
     embedding: usize,
     resample: Option<Resample>,
     /// Positions and channels of a sample.
     shape: [usize; 2],
-    /// The embedding in the input's grid, and the stamp of the parameter that it was made from.
+    /// The embedding, resampled to the grid of the input, and the stamp of the parameter from which it was made.
     values: Vec<f32>,
     stamp: Option<u64>,
 }
@@ -100,14 +100,14 @@ impl Step for Embed {
     }
 }
 
-/// Positions in the middle of a sequence.
+/// Takes consecutive positions out of a sequence.
 #[derive(Debug)]
 pub(super) struct Crop {
-    /// Values before them.
+    /// Number of values before these positions.
     pub(super) before: usize,
-    /// Values of the input for one sample.
+    /// Number of values of the input for one sample.
     pub(super) size: usize,
-    /// Values of the output.
+    /// Number of values of the output for one sample.
     pub(super) left: usize,
 }
 
@@ -127,10 +127,10 @@ impl Step for Crop {
     }
 }
 
-/// Rows of a task of [`Take`].
+/// Rows in a task of [`Take`].
 const ROWS: usize = 64;
 
-/// The channels with these numbers.
+/// Selects the channels with these numbers.
 #[derive(Debug)]
 pub(super) struct Take {
     /// Channels of the input.

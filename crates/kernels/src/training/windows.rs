@@ -1,4 +1,4 @@
-//! The values under windows as rows of a matrix, and the convolution that takes an output's gradient to its input's.
+//! The values under windows as rows of a matrix, and the convolution that computes an input's gradient from the output's.
 
 use std::ops::Range;
 
@@ -13,8 +13,8 @@ use crate::memory::{scratch, workspace};
 use crate::parallel::{Divide as _, Parts as _};
 
 impl Geometry {
-    /// Writes, for output pixels `rows` (of the whole batch), the values under the window that make up `part` of a row of
-    /// the kernel's matrix, and zeros after them up to `distance`; `channels` are those of one group.
+    /// Writes the values under the windows of output pixels `rows` (counted through the whole batch) to the rows of a matrix. Of each window,
+    /// the values `part` are written, and zeros after them up to `distance`, the length of a row; `channels` are those of one group.
     pub(super) fn gather<T: Copy + Default>(
         &self,
         x: &[T],
@@ -48,7 +48,7 @@ impl Geometry {
         }
     }
 
-    /// Adds to one image's gradient what [`Geometry::gather`] would have read.
+    /// Adds the rows of a matrix to the gradient of one image, at the places from which [`Geometry::gather`] would read them.
     pub(super) fn scatter(&self, dx: &mut [f32], rows: Range<usize>, channels: &Range<usize>, values: &[f32]) {
         let (width, count) = (self.input[2], channels.len());
         let inner = count * self.window[0] * self.window[1];
@@ -65,9 +65,9 @@ impl Geometry {
         }
     }
 
-    /// The geometry of the convolution with the turned kernel ([`turn`]) that takes the gradient of this one's output, of `filters` channels,
-    /// to its input's. `None` where it would have strides in its input, or more padding than its window covers.
-    pub(super) fn turned(&self, filters: usize) -> Option<Self> {
+    /// The geometry of the convolution with the rotated kernel ([`rotate`]) that computes the gradient of this one's input from that of its
+    /// output, which has `filters` channels. `None` if this convolution has strides, or more padding than its window covers.
+    pub(super) fn rotated(&self, filters: usize) -> Option<Self> {
         let [height, width, _] = self.input;
         let beyond = |axis: usize| (self.window[axis] - 1) * self.dilation[axis];
         let before = [0, 1].map(|axis| beyond(axis).checked_sub(self.before[axis]));
@@ -82,8 +82,8 @@ impl Geometry {
     }
 }
 
-/// Turns a kernel `[taps, inner, columns]` by half a turn, to `[taps, columns, inner]`.
-pub(super) fn turn(kernel: &[f32], [inner, columns]: [usize; 2], out: &mut [f32]) {
+/// Rotates a kernel `[taps, inner, columns]` by 180 degrees and exchanges its channels and filters, which gives `[taps, columns, inner]`.
+pub(super) fn rotate(kernel: &[f32], [inner, columns]: [usize; 2], out: &mut [f32]) {
     let size = inner * columns;
     let taps = kernel.len() / size;
     out.par_chunks_mut(size).enumerate().for_each(|(tap, out)| {
@@ -91,12 +91,12 @@ pub(super) fn turn(kernel: &[f32], [inner, columns]: [usize; 2], out: &mut [f32]
     });
 }
 
-/// Rows after the last that a unit reads.
+/// Number of rows after the last one that a unit may read.
 const BEYOND: usize = 16;
 
 impl Geometry {
-    /// The unit that reads the windows of a layer of so many groups where they lie, in a copy of the image with its zeros: they move by single
-    /// pixels, and no step of a product goes from one pixel to the next.
+    /// The unit that reads the windows of a layer with `groups` groups where they lie, in a rounded copy of the image with its padding. `None`
+    /// unless the stride is 1 and the steps of a product never cross from one pixel to the next.
     pub(super) fn read_in_place(&self, multiplier: Multiplier, groups: usize) -> Option<PresentUnit> {
         let lies = groups == 1 && self.strides == [1, 1] && !self.is_pointwise() && self.input[2].is_multiple_of(DEPTH);
         match multiplier {
@@ -105,7 +105,7 @@ impl Geometry {
         }
     }
 
-    /// So many images with their zeros, and the outputs.
+    /// The sizes of images with their padding, and of the outputs.
     fn frame(&self, images: usize) -> Frame {
         let side = |axis: usize| Side {
             image: self.input[axis],
@@ -116,7 +116,7 @@ impl Geometry {
         Frame { images, height: side(0), width: side(1), channels: self.input[2] }
     }
 
-    /// How many pixels each tap's are after the first one's, in the image with its zeros.
+    /// For each tap, the distance of its pixel from that of the first tap, in pixels of the image with its padding.
     fn shifts(&self) -> Vec<usize> {
         let wide = self.frame(0).width.framed;
         let shift =
@@ -124,7 +124,7 @@ impl Geometry {
         (0..self.window[0] * self.window[1]).map(shift).collect()
     }
 
-    /// Lends images with their zeros, rounded, and numbers that hold anything after them, which a unit reads.
+    /// Lends a rounded copy of images with their padding, followed by arbitrary numbers for the rows after the last one that a unit may read.
     fn lend_framed<R>(&self, isa: ForLoops, x: &[f32], work: impl FnOnce(&[Bf16], Frame) -> R) -> R {
         let frame = self.frame(x.len() / self.input_values());
         let Frame { height, width, channels, .. } = frame;
@@ -147,7 +147,8 @@ impl Geometry {
         })
     }
 
-    /// The gradient of a kernel whose windows lie ([`Geometry::read_in_place`]), by a unit, to `[taps, channels, filters]`.
+    /// Computes the gradient of a kernel, `[taps, channels, filters]`, by a unit that reads windows where they lie
+    /// ([`Geometry::read_in_place`]).
     pub(super) fn kernel_gradient(
         &self,
         unit: PresentUnit,
@@ -160,19 +161,19 @@ impl Geometry {
     }
 }
 
-/// The values that windows slide over, as what multiplies them reads them: a unit's are rounded once, and not once in each window. Windows of
-/// single pixels are rows that lie there already.
+/// The values over which windows slide, in the form that the multiplier reads. For a unit, each value is rounded once, and not once per
+/// window in which it lies.
 pub(super) enum Values<'a> {
-    /// In `f32`.
+    /// Values in `f32`.
     Single(&'a [f32]),
-    /// Rounded for a unit.
+    /// Values rounded for a unit.
     Half(&'a [Bf16]),
-    /// Rounded for a unit, with their zeros, and where each step of a window begins.
+    /// Images with their padding, rounded for a unit, and where each step of a window begins.
     Framed(&'a [Bf16], Frame, &'a [usize]),
 }
 
 impl Values<'_> {
-    /// Lends `x` for the windows of a convolution of so many groups.
+    /// Lends `x` in the form that the multiplier reads, for the windows of a convolution with this geometry and number of groups.
     pub(super) fn lend<R>(
         multiplier: Multiplier,
         isa: ForLoops,
@@ -198,8 +199,8 @@ impl Values<'_> {
         }
     }
 
-    /// `result (+)= windows · right` for output pixels `pixels` of the whole batch and the channels of one group. Where the values are framed,
-    /// the pixels are whole rows of one image.
+    /// `result (+)= windows · right` for output pixels `pixels` (counted through the whole batch) and the channels of one group. For
+    /// [`Values::Framed`], the pixels must be whole rows of one image.
     #[expect(clippy::too_many_arguments, reason = "they are the three matrices, and which of their rows are meant")]
     pub(super) fn multiply(
         &self,
@@ -237,7 +238,7 @@ impl Values<'_> {
                 let left = Lying { values, row, steps, run: width, apart };
                 right.multiply_lying(rows, &left, result, result_row, epilogue);
             }
-            (Self::Half(_) | Self::Framed(..), Right::Single(_)) => unreachable!("values are rounded for a unit alone"),
+            (Self::Half(_) | Self::Framed(..), Right::Single(_)) => unreachable!("values are rounded only for a unit"),
         }
     }
 }

@@ -1,5 +1,5 @@
 //! 3×3 convolutions by minimal filtering ([`F4`]): tiles of 4×4 outputs take 36 products instead of 144 for each pair of channels.
-//! The method serves the pass forward, the input's gradient (a convolution with the turned kernel), and the kernel's.
+//! The method computes the output, the input's gradient (a convolution with the rotated kernel), and the kernel's gradient.
 
 use std::ops::Range;
 
@@ -17,12 +17,12 @@ const OUT: usize = 4;
 const IN: usize = 6;
 /// Products of a tile.
 const POINTS: usize = IN * IN;
-/// Channels come in whole vectors of any instruction set.
+/// Numbers of channels and filters must be multiples of this, so that they are whole vectors of any instruction set.
 const LANES: usize = 16;
-/// Tiles that are multiplied together, at least if there are as many.
+/// Lower limit of the tiles that are multiplied together, if there are as many.
 const TILES: usize = 96;
 
-/// Whether a convolution gains from the method.
+/// Whether the method makes a convolution faster.
 pub(super) fn suits(geometry: &Geometry, groups: usize, filters: usize) -> bool {
     let channels = geometry.input[2];
     let tiles = geometry.output[0].div_ceil(OUT) * geometry.output[1].div_ceil(OUT);
@@ -47,7 +47,7 @@ pub(super) struct Kernels {
 }
 
 impl Kernels {
-    /// No kernel yet.
+    /// An empty one, for a kernel that is transformed later.
     pub(super) fn new(isa: ForLoops) -> Self {
         Self { isa, points: (0..POINTS).map(|_| Packed::new(isa.vectors())).collect() }
     }
@@ -63,11 +63,11 @@ impl Kernels {
     }
 }
 
-/// How the rows of tiles of a batch are handed out.
+/// How the tiles of an image are divided into tasks.
 struct Split {
-    /// Tiles in a row, and rows of an image.
+    /// Rows of tiles in an image, and tiles in a row.
     tiles: [usize; 2],
-    /// Rows of tiles that are one task.
+    /// Rows of tiles in one task.
     rows: usize,
 }
 
@@ -75,13 +75,13 @@ impl Split {
     fn new(geometry: &Geometry) -> Self {
         let tiles = [geometry.output[0].div_ceil(OUT), geometry.output[1].div_ceil(OUT)];
         let rows = TILES.div_ceil(tiles[1]).min(tiles[0]);
-        // Tasks of an image are equally large.
+        // The tasks of an image are about equally large.
         let rows = tiles[0].div_ceil(tiles[0].div_ceil(rows));
         Self { tiles, rows }
     }
 }
 
-/// Values of one point of `tiles` tiles, with a gap so that points do not fall on the same lines of a cache.
+/// Number of values of `tiles` tiles at one point, with a gap so that points do not compete for the same sets of the cache.
 fn plane(tiles: usize, channels: usize) -> usize {
     tiles * channels + LANES
 }
@@ -120,7 +120,7 @@ pub(super) fn convolve(
     });
 }
 
-/// The kernel's gradient, `[3, 3, channels, filters]`.
+/// Computes the kernel's gradient, `[3, 3, channels, filters]`.
 pub(super) fn kernel_gradient(
     isa: ForLoops,
     geometry: &Geometry,
@@ -138,7 +138,7 @@ pub(super) fn kernel_gradient(
     let tiles = split.rows * split.tiles[1];
     let (inner, outer) = (plane(tiles, channels), plane(tiles, filters));
     let task_values = POINTS * (inner + outer);
-    // Tasks at a time: their tiles should pay for reading and writing the sums once.
+    // The tasks that are computed at a time: so many that reading and writing the sums once for them costs little.
     let group = ((12 << 20) / task_values).clamp(2, all.max(2));
     let sums = POINTS * channels * filters;
     workspace(sums + group * task_values, |buffer| {
@@ -150,7 +150,7 @@ pub(super) fn kernel_gradient(
                 let (image, task) = ((start + task) / per_image, (start + task) % per_image);
                 let rows = task * split.rows..(task + 1) * split.rows;
                 let (values, slopes) = buffer.split_at_mut(POINTS * inner);
-                // Rows beyond the image are zeros in both.
+                // Rows beyond the image count as zeros, in the input and in the gradient.
                 let x = Image::input(geometry, &x[image * size..][..size]);
                 let dy = Image::output(geometry, &dy[image * pixels..][..pixels]);
                 transform_input(isa, &x, rows.clone(), split.tiles[1], values, inner);
@@ -219,7 +219,7 @@ impl<'a> Image<'a> {
 }
 
 vectorised! {
-    /// One line of points of a kernel into their panels.
+    /// Transforms a kernel to one line of points, and writes these to their panels.
     fn transform_kernel(kernel: &[f32], line: usize, shape: [usize; 2], rooms: &mut [(Places, &mut [f32])])
         => transform_kernel_body::<S>
 }
@@ -265,7 +265,7 @@ unsafe fn transform_kernel_body<S: Simd>(
                 }
             }
         }
-        // The last panel may not be full.
+        // The last panel is filled up with zeros.
         for (places, room) in rooms.iter_mut().filter(|_| columns > 0) {
             let end = places.of(p, columns - 1) + 1;
             room[end..end.next_multiple_of(places.wide)].fill(0.0);
@@ -274,7 +274,7 @@ unsafe fn transform_kernel_body<S: Simd>(
 }
 
 vectorised! {
-    /// One row of a kernel's gradient from the sums at all points.
+    /// Computes one row of a kernel's gradient from the sums at all points.
     fn gather_kernel(sums: &[f32], row: usize, out: &mut [f32]) => gather_kernel_body::<S>
 }
 
@@ -306,7 +306,7 @@ unsafe fn gather_kernel_body<S: Simd>(sums: &[f32], row: usize, out: &mut [f32])
 }
 
 vectorised! {
-    /// Points of the rows of tiles `rows` of one image, a plane per point.
+    /// Transforms the rows of tiles `rows` of one image to points, with one plane per point.
     fn transform_input(x: &Image<'_>, rows: Range<usize>, across: usize, out: &mut [f32], plane: usize)
         => transform_input_body::<S>
 }
@@ -340,7 +340,7 @@ unsafe fn transform_input_body<S: Simd>(
 }
 
 vectorised! {
-    /// Points of the gradient of the output in the rows of tiles `rows` of one image.
+    /// Transforms the output's gradient in the rows of tiles `rows` of one image to points.
     fn transform_slopes(dy: &Image<'_>, rows: Range<usize>, across: usize, out: &mut [f32], plane: usize)
         => transform_slopes_body::<S>
 }
@@ -374,7 +374,7 @@ unsafe fn transform_slopes_body<S: Simd>(
 }
 
 vectorised! {
-    /// Outputs of rows of tiles from the products at their points.
+    /// Transforms the products at all points to the outputs of rows of tiles.
     fn transform_output(products: &[f32], plane: usize, filters: usize, width: usize, y: &mut [f32],
         epilogue: &Epilogue<'_>) => transform_output_body::<S>
 }
@@ -411,7 +411,7 @@ unsafe fn transform_output_body<S: Simd>(
                             let to = (top * width + left) * filters + c;
                             let old = if epilogue.accumulate { S::from_slice(y, to) } else { S::splat(0.0) };
                             let sum = S::add(old, S::add(value, bias));
-                            // In this order of operands what is not a number stays so.
+                            // With this order of operands, NaN stays NaN.
                             S::to_slice(y, to, S::min(most, S::max(least, sum)));
                         }
                     }

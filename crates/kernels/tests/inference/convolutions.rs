@@ -1,4 +1,4 @@
-//! Convolutions of any window, alone, in strips, and by minimal filtering.
+//! Convolutions with windows of any size: by themselves, in strips, and by minimal filtering.
 
 use injerto_graph::{Activation, Builder, Operator, Padding, Window};
 use injerto_kernels::inference::{Input, Isa};
@@ -78,7 +78,7 @@ proptest! {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(10))]
 
-    /// Some have channels enough for Winograd's algorithm, and some of them an odd length.
+    /// Some have enough channels for minimal filtering, and some of these have an odd length.
     #[test]
     fn lines_of_seven_taps(
         shape in [8_usize..14, 8..14, 40_usize..70],
@@ -100,12 +100,12 @@ proptest! {
         let x = net.add("sum", Operator::Add {}, &[x, y]);
         net.add("end", Operator::Activation { activation }, &[x]);
         let graph = net.finish().unwrap();
-        // Four layers in a row round, and each of them can round the other way after the one before it did.
+        // Four layers round one after the other, and a difference in one can make the next one round the other way.
         let tolerance = |format| if format == Format::F32 { 2e-5 } else { 1e-4 };
         check_within(tolerance, &graph, &[graph.len() - 1], seed);
     }
 
-    /// Values this large stay in the cache strip by strip.
+    /// Values this large are computed in strips.
     #[test]
     fn large_values_run_in_strips(
         sides in [45_usize..60, 45..60],
@@ -156,7 +156,7 @@ fn minimal_filtering_is_nearly_as_exact_as_the_definition() {
     }
 }
 
-/// A mean of few channels costs less than one of many; a function is not linear, and comes after both.
+/// A mean of few channels costs less than one of many. The activation is not linear, so it stays after both.
 #[test]
 fn a_pointwise_convolution_goes_before_a_mean_where_it_leaves_fewer_channels() {
     let first_step = |filters: usize, largest: bool, count_include_pad: bool, strides: [usize; 2], both: bool| {
@@ -183,5 +183,5 @@ fn a_pointwise_convolution_goes_before_a_mean_where_it_leaves_fewer_channels() {
     assert_eq!(first_step(16, true, false, [1, 1], false), "pool", "a maximum is not linear");
     assert_eq!(first_step(16, false, true, [1, 1], false), "pool", "zeros of the padding count");
     assert_eq!(first_step(16, false, false, [2, 2], false), "pool", "a mean at every second pixel leaves fewer pixels");
-    assert_eq!(first_step(16, false, false, [1, 1], true), "pool", "somebody else reads the mean");
+    assert_eq!(first_step(16, false, false, [1, 1], true), "pool", "another layer reads the mean");
 }

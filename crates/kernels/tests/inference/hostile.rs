@@ -1,5 +1,5 @@
-//! Networks that mean harm: what a graph allows is compiled and runs, or is refused with an error. Nothing panics, and no
-//! address lies outside the memory that is asked for (which AddressSanitizer sees where it watches).
+//! Hostile networks: each network that a graph allows is compiled and runs, or is refused with an error. Nothing panics, and no access lies
+//! outside of the allocated memory (AddressSanitizer finds such an access if the tests are built with it).
 
 use std::borrow::Cow;
 
@@ -11,7 +11,7 @@ use proptest::prelude::*;
 
 use injerto_reference::networks::Random;
 
-/// Numbers that a layer is written down with: most of them small, so that many networks hold together.
+/// The numbers in the options of layers. Most of them are small, so that many networks are valid.
 const NUMBERS: [usize; 16] = [1, 2, 3, 1, 2, 3, 4, 5, 7, 16, 33, 0, 1 << 10, (1 << 20) - 3, 1 << 20, usize::MAX / 2];
 
 const ACTIVATIONS: [Activation; 4] = [Activation::Linear, Activation::Relu6, Activation::Swish, Activation::Softmax];
@@ -76,7 +76,7 @@ fn operator([class, a, b, c, d, e, f, g]: [u8; 8]) -> Operator {
     }
 }
 
-/// The network that some bytes describe, if it holds together.
+/// The network that some bytes describe, if it is valid.
 fn network(input: [u8; 3], layers: &[([u8; 8], [u8; 2])]) -> Option<Graph> {
     let number = |at: u8| NUMBERS[usize::from(at) % 12].max(1);
     let mut net = Builder::new("net");
@@ -92,7 +92,7 @@ fn network(input: [u8; 3], layers: &[([u8; 8], [u8; 2])]) -> Option<Graph> {
         made.push(net.add(at.to_string(), operator, &ids));
         read.push(false);
     }
-    // What nobody reads is pooled and joined.
+    // Outputs that no layer reads are pooled and concatenated.
     let loose: Vec<LayerId> = (0..made.len()).filter(|&at| !read[at]).map(|at| made[at]).collect();
     let pool = |(at, &id): (usize, &LayerId)| {
         net.add(format!("end_{at}"), Operator::GlobalMaxPooling2D { keepdims: false }, &[id])
@@ -104,7 +104,7 @@ fn network(input: [u8; 3], layers: &[([u8; 8], [u8; 2])]) -> Option<Graph> {
     net.finish().ok()
 }
 
-/// Compiles a network for both passes and runs it where that takes little memory and time.
+/// Compiles a network for inference and for training, and runs it if that takes little memory and time.
 fn use_it(graph: &Graph) {
     let values: usize = graph.nodes().iter().map(|node| node.shape.count()).sum();
     if graph.parameter_count() > 1 << 20 || values > 1 << 24 {
@@ -147,7 +147,7 @@ fn use_it(graph: &Graph) {
 }
 
 proptest! {
-    // More with PROPTEST_CASES.
+    // The variable PROPTEST_CASES sets a larger number.
     #![proptest_config(ProptestConfig { cases: ProptestConfig::default().cases.max(2_000), ..ProptestConfig::default() })]
 
     #[test]
@@ -178,7 +178,7 @@ fn far(kernel_size: [usize; 2], dilation_rate: [usize; 2]) -> Operator {
 fn zeros_that_two_layers_want_around_one_value_are_counted_together() {
     let mut net = Builder::new("net");
     let input = net.input([4, 4, 1]);
-    // Each wants a million zeros above and below, or on both sides: together they span a million times a million.
+    // One layer needs a million zeros above and below, the other on the left and right: together, the halo has a million times a million zeros.
     let tall = net.add("tall", far([2, 1], [1 << 20, 1]), &[input]);
     let broad = net.add("broad", far([1, 2], [1, 1 << 20]), &[input]);
     net.add("sum", Operator::Add {}, &[tall, broad]);

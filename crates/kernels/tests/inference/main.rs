@@ -1,4 +1,4 @@
-//! Compiled programs against the specification of the operators, with every instruction set that this machine has.
+//! Compares compiled programs with the specification of the operators, with every instruction set that this machine has.
 
 mod convolutions;
 mod hostile;
@@ -43,13 +43,13 @@ impl Executor for Inference {
     }
 }
 
-/// One for all instructions and units that this machine has.
+/// One for each instruction set and each unit that this machine has, emulated units included.
 fn executors() -> impl Iterator<Item = Inference> {
     let emulated = Unit::available().into_iter().filter(|unit| unit.is_emulated());
     fast_executors().chain(emulated.map(|unit| Inference(Arithmetic::Bf16(unit))))
 }
 
-/// Those that compute whole networks in little time: without emulations.
+/// Those that compute whole networks in little time, that is, without emulated units.
 fn fast_executors() -> impl Iterator<Item = Inference> {
     let units = Unit::available().into_iter().filter(|unit| !unit.is_emulated());
     let all = Isa::available().into_iter().map(Arithmetic::F32).chain(units.map(Arithmetic::Bf16));
@@ -80,8 +80,8 @@ fn compile_with(
     Program::compile_with(arithmetic, graph, &layers, outputs, &parameters, input)
 }
 
-/// Every output of every image is the specification's within `tolerance` (of the largest value), and the same bits in every
-/// batch and with every number of threads.
+/// Checks that every output of every image is the specification's within `tolerance` (relative to the largest value), and has the same bits in
+/// every batch and with every number of threads.
 fn check_within(tolerance: impl Fn(Format) -> f64, graph: &Graph, outputs: &[usize], seed: u64) {
     let case = Case::new(graph.clone(), BATCH, seed);
     for executor in fast_executors() {
@@ -156,8 +156,8 @@ fn mobilenet_v2_as_a_whole() {
     let graph = networks::mobilenet_v2(32);
     assert_eq!(graph.len(), 154);
     assert_eq!(graph.parameter_count(), 2_257_984);
-    // Also what crosses at layer 100, where a block's sum and its expansion are both wanted.
-    // Of bf16 it would tell nothing: with random weights, what 53 layers round grows a thousandfold.
+    // The outputs at layer 100 are compared too, where a block's sum and its expansion both cross the cut.
+    // Programs in bf16 are left out: with random weights, the rounding errors of 53 layers grow a thousandfold.
     let case = Case::new(graph.clone(), BATCH, 7);
     for isa in Isa::available() {
         let executor = Inference(Arithmetic::F32(isa));

@@ -1,4 +1,4 @@
-//! A network with every kind of step: it keeps to its memory, and its bits are those of the revision.
+//! A network with every kind of step accesses only its own memory, and its results have the bits of the revision.
 
 use injerto_graph::{Activation, Builder, Graph, Operator, Padding, Window};
 use injerto_kernels::inference::{Arithmetic, Isa, Unit};
@@ -14,7 +14,7 @@ fn every_kind_of_step() -> Graph {
     let x = net.add("stem", conv(48, [1, 1], [1, 1], Padding::Same), &[x]);
     let x = net.add("stem_norm", norm(), &[x]);
     let entry = net.add("stem_relu", relu6(), &[x]);
-    // Minimal filtering of a square and of a line, the latter with a sum at its end.
+    // Both are computed by minimal filtering; the line has a sum in its epilogue.
     let x = net.add("square", conv(48, [3, 3], [1, 1], Padding::Same), &[entry]);
     let x = net.add("square_end", Operator::Activation { activation: Activation::HardSwish }, &[x]);
     let x = net.add("line", conv(48, [1, 7], [1, 1], Padding::Same), &[x]);
@@ -47,7 +47,7 @@ fn every_kind_of_step() -> Graph {
     net.finish().expect("a graph")
 }
 
-/// A value that is large enough to be made in strips.
+/// A network with a value that is large enough for strips.
 fn strips() -> Graph {
     let mut net = Builder::new("strips");
     let x = net.input([40, 32, 1]);
@@ -81,10 +81,10 @@ fn a_small_network_keeps_to_its_memory() {
     }
 }
 
-/// Miri can run this test too, in much longer, and sees each address; here values are compared too.
+/// Miri can run this test too, which takes much longer, and checks each access; without Miri, values are compared too.
 #[test]
 fn every_kind_of_step_keeps_to_its_memory() {
-    // One image in two threads, each of which takes some rows; and an image for each thread.
+    // One image is divided over two threads, each of which computes some rows; of two images, each thread computes one.
     for (graph, batch) in [(every_kind_of_step(), 1), (strips(), 2)] {
         let last = graph.len() - 1;
         let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build().expect("threads");
@@ -102,7 +102,7 @@ fn every_kind_of_step_keeps_to_its_memory() {
     }
 }
 
-/// A kept feature is read again by other runs of this revision, so these bits change together with the revision.
+/// Other runs of the same revision read kept features again, so if these bits change, the revision must change too.
 #[test]
 fn the_bits_of_a_prefix_are_those_of_this_revision() {
     let graph = every_kind_of_step();
@@ -115,18 +115,18 @@ fn the_bits_of_a_prefix_are_those_of_this_revision() {
     };
     assert_eq!(injerto_kernels::REVISION, "kernels 4", "raise it, then write down the bits of the new revision");
     for isa in Isa::available() {
-        // All instructions that multiply and add in one rounding put out the same.
+        // All instruction sets that multiply and add with one rounding give the same bits.
         let fused = isa != Isa::Portable || cfg!(target_arch = "aarch64");
         let expected = if fused { FUSED } else { UNFUSED };
         assert_eq!(
             hash(Arithmetic::F32(isa)),
             expected,
-            "{isa:?} puts out other bits: raise `injerto_kernels::REVISION`"
+            "the results of {isa:?} have other bits: raise `injerto_kernels::REVISION`"
         );
     }
 }
 
-/// A unit and its emulation put out the same, so that what one machine keeps another one may read.
+/// A unit and its emulation give the same bits, so one machine may read the features that another one has kept.
 #[test]
 fn the_bits_of_a_prefix_in_bf16_are_those_of_its_unit() {
     let case = Case::new(every_kind_of_step(), 3, 5);
@@ -139,6 +139,6 @@ fn the_bits_of_a_prefix_in_bf16_are_those_of_its_unit() {
     }
 }
 
-/// What [`the_bits_of_a_prefix_are_those_of_this_revision`] finds.
+/// Hashes of the bits that [`the_bits_of_a_prefix_are_those_of_this_revision`] computes, with and without a fused multiply-add.
 const FUSED: u64 = 6_306_592_562_259_343_078;
 const UNFUSED: u64 = 8_818_724_936_631_843_013;

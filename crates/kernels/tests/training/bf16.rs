@@ -1,4 +1,4 @@
-//! Products in bf16: what is rounded, and that emulations train as their units do.
+//! Products in bf16: which values are rounded, and that emulations train as their units do.
 
 use injerto_graph::layers::Conv2D;
 use injerto_graph::{Builder, Graph, Operator, ParameterId};
@@ -10,8 +10,8 @@ use injerto_reference::networks::Random;
 use super::memory::every_kind_of_step;
 use super::{Training, dense, everything};
 
-/// Both sides of each product are rounded once, forward and back, and nothing else is: where a layer alone is given its values, only the last
-/// bits of `f32` are left, far less than what rounding changes.
+/// Both sides of each product are rounded once, forward and backward, and no other value is rounded. A layer by itself, compared with a
+/// specification that rounds these values, differs only in the last bits of `f32`, much less than rounding changes.
 #[test]
 fn a_layer_in_bf16_multiplies_rounded_numbers_and_keeps_the_sums() {
     let one = |shape: [usize; 3], before: Option<Operator>, operator: Operator| {
@@ -33,7 +33,7 @@ fn a_layer_in_bf16_multiplies_rounded_numbers_and_keeps_the_sums() {
         convolutions.into_iter().map(|layer| (one([11, 9, 6], None, layer.into()), 2e-6)).collect();
     graphs.push((one([4, 3, 50], None, dense(35)), 2e-6));
     let tokens = Operator::Reshape { target_shape: vec![9, 3 * 24] };
-    // Powers of scores that differ in their last bits are rounded too.
+    // The exponentials of scores are rounded too, and scores that differ in their last bits can be rounded to different numbers.
     graphs.push((one([9, 1, 3 * 24], Some(tokens), Operator::DotProductAttention { num_heads: 3 }), 1e-3));
     for (graph, tolerance) in graphs {
         let case = Case::new(graph, 3, 4);
@@ -46,7 +46,7 @@ fn a_layer_in_bf16_multiplies_rounded_numbers_and_keeps_the_sums() {
             let kernel = slopes.parameters.get(&ParameterId::new(last, 0)).cloned().unwrap_or_default();
             [values.outputs[last].clone(), kernel, slopes.input]
         });
-        // How far two vectors are from each other, for the length of the first.
+        // The distance of two vectors, divided by the length of the first.
         let off = |a: &[f64], b: &[f64]| {
             let square = |values: &mut dyn Iterator<Item = f64>| values.map(|x| x * x).sum::<f64>().sqrt();
             square(&mut a.iter().zip(b).map(|(a, b)| a - b)) / square(&mut a.iter().copied()).max(1e-9)
@@ -74,7 +74,7 @@ fn a_layer_in_bf16_multiplies_rounded_numbers_and_keeps_the_sums() {
     }
 }
 
-/// Only what the unit itself does differs between a unit and its emulation, so a training has the same bits with both.
+/// A unit and its emulation share all code but the operations themselves, and a training must have the same bits with both.
 #[test]
 fn a_unit_and_its_emulation_train_alike() {
     let case = Case::new(every_kind_of_step(), 3, 5);

@@ -1,4 +1,4 @@
-//! Gradients with respect to what goes into a program.
+//! Gradients with respect to the inputs of a program.
 
 use injerto_graph::layers::Conv2D;
 use injerto_graph::{Builder, Operator, Split};
@@ -11,7 +11,7 @@ use injerto_reference::{Pass, examples};
 use super::memory::every_kind_of_step;
 use super::wide;
 
-/// A program of frozen layers hands the gradient on to an input, also where several layers take it.
+/// A program of frozen layers computes the gradient of an input, also if several layers take that input.
 #[test]
 fn the_gradient_of_an_input_is_that_of_the_specification() {
     let alone = examples().into_iter().map(|example| example.alone());

@@ -1,4 +1,4 @@
-//! Programs against the specification: values, gradients, statistics; and determinism, and learning.
+//! Compares programs with the specification (values, gradients, statistics), and tests that they are deterministic and learn.
 
 mod bf16;
 mod inputs;
@@ -21,7 +21,7 @@ use rand_chacha::rand_core::Rng;
 /// A prefix compiled for inference and a tail for training, as a phase runs them, for one arithmetic of the tail.
 struct Training(Arithmetic);
 
-/// One for all instructions and units that this machine has.
+/// One for each instruction set and each unit that this machine has.
 fn trainers() -> Vec<Training> {
     let units = Unit::available().into_iter().map(Arithmetic::Bf16);
     Isa::available().into_iter().map(Arithmetic::F32).chain(units).map(Training).collect()
@@ -39,13 +39,13 @@ impl Training {
         Ok(program)
     }
 
-    /// What crosses from the prefix.
+    /// The values of the boundary, which the prefix computes.
     fn boundary(&self, case: &Case, split: &Split) -> Result<Vec<Vec<f32>>, String> {
         if split.boundary == [0] {
             return Ok(vec![case.input.clone()]);
         }
         let Arithmetic::F32(_) = self.0 else {
-            // A prefix that rounds what products read, and nothing else.
+            // This prefix rounds the inputs of products, and no other values.
             return self.infer(case, &split.boundary);
         };
         let given = |layer: usize, place: usize| Cow::Borrowed(case.parameters[layer][place].as_slice());
@@ -77,7 +77,7 @@ impl Executor for Training {
             if layer == 0 {
                 return Ok(case.input.clone());
             }
-            // A program puts out its graph's last layer.
+            // The output of a program is that of its graph's last layer.
             let graph = case.graph.truncate(layer).map_err(|error| error.to_string())?;
             let place = |node: &Node| case.graph.position(node.name()).expect("a layer of the whole");
             let parameters = graph.nodes().iter().map(|node| case.parameters[place(node)].clone()).collect();
@@ -129,7 +129,7 @@ fn every_operator_is_computed_or_refused_by_name() {
 #[test]
 fn random_networks_train_as_their_layers_do_wherever_they_are_cut() {
     for trainer in trainers() {
-        // Emulations are slow, and compute what their units do.
+        // Emulations are slow, and give the same results as their units.
         let emulated = matches!(trainer.0, Arithmetic::Bf16(unit) if unit.is_emulated());
         let [computed, trained] = if emulated { [10, 30] } else { [50, 200] };
         conformance::computes_random_networks(&trainer, computed);
@@ -162,7 +162,7 @@ fn a_frozen_dropout_is_the_identity_and_draws_nothing() {
     assert_eq!(drawn(&|_| true), (13, 4.0));
 }
 
-/// Another way through the same code: a network whose every size is beyond a tile, a panel and a block.
+/// The network is so large that each of its sizes exceeds a tile, a panel and a block.
 #[test]
 fn training_twice_gives_the_same_bits() {
     trainers().iter().for_each(same_bits);
@@ -193,8 +193,8 @@ fn same_bits(trainer: &Training) {
     assert!(once == train(1) && once == train(2) && once == train(5));
 }
 
-/// A sum is computed with the layer before it only where it repeats no value: here one pixel of a dense layer or a convolution is added
-/// to every pixel of another value.
+/// A sum is computed together with the layer before it only if it repeats no value. Here, the one pixel of a dense layer or a convolution is
+/// added to every pixel of another value.
 #[test]
 fn a_layer_that_a_sum_repeats_is_computed_by_itself() {
     for operator in [Conv2D::new(3, 1).into(), Conv2D::new(3, 2).same().into(), dense(3)] {
@@ -243,7 +243,7 @@ fn wide() -> Graph {
     let x = net.input([19, 23, 3]);
     let x = net.add("stem", conv(48, 3, 1, 1, true, Activation::Relu), &[x]);
     let x = net.add("stem_norm", norm(), &[x]);
-    // Two for Winograd's method, with and without something folded in.
+    // Two convolutions are computed by Winograd's method, one of them with a normalisation folded in.
     let x = net.add("square", conv(64, 3, 1, 1, true, Activation::Relu), &[x]);
     let x = net.add("square_norm", norm(), &[x]);
     let x = net.add("narrow", conv(48, 3, 1, 1, false, Activation::Linear), &[x]);
@@ -283,7 +283,7 @@ fn wide_layers_agree_with_the_specification() {
         let output = &expected.outputs[case.graph.len() - 1];
         let dy = Random::new(12).values(output.len(), -1.0, 1.0);
         let slopes = expected.backward(&dy.iter().map(|&dy| f64::from(dy)).collect::<Vec<_>>()).parameters;
-        // A value that lies near the middle of two numbers of bf16 may become either.
+        // A value near the middle between two numbers of bf16 may be rounded to either.
         let (of_output, of_gradient) = if trainer.format() == Format::F32 { (3e-4, 1e-3) } else { (2e-3, 1e-2) };
         let found = trainer.step(&case, &uncut(&case.graph), &pass, &dy).unwrap();
         for (found, expected) in found.output.iter().zip(output) {
@@ -292,7 +292,8 @@ fn wide_layers_agree_with_the_specification() {
         assert_eq!(found.gradients.keys().collect::<Vec<_>>(), slopes.keys().collect::<Vec<_>>());
         for (id, found) in &found.gradients {
             let expected = &slopes[id];
-            // As vectors: among so many values some lie on a kink by chance, and take the slope of its other side.
+            // Gradients are compared as vectors: by chance, some of so many values lie at a kink of a function, and get the slope of its other
+            // side.
             let length = |values: &mut dyn Iterator<Item = f64>| values.map(|x| x * x).sum::<f64>().sqrt();
             let off = length(&mut found.iter().zip(expected).map(|(&found, expected)| f64::from(found) - expected));
             let size = length(&mut expected.iter().copied());
@@ -316,12 +317,12 @@ fn a_tiny_batch_is_learnt() {
     let mut moments = vec![Vec::new(); program.gradients().count()];
     for _ in 0..60 {
         let output = program.forward_train(&[&case.input], 6, &mut || draws.bits()).unwrap().to_vec();
-        // Cross-entropy; sample i is of class i modulo 3.
+        // The loss is the cross-entropy; sample i is of class i modulo 3.
         let truth = |at: usize| at % 3 == at / 3 % 3;
         losses.push((0..18).filter(|&at| truth(at)).map(|at| -output[at].ln()).sum::<f32>() / 6.0);
         let slope: Vec<f32> = (0..18).map(|at| if truth(at) { -1.0 / (6.0 * output[at]) } else { 0.0 }).collect();
         program.backward(&slope);
-        // Adam.
+        // The optimiser is Adam.
         for ((_, values, gradient), moments) in program.trained_mut().zip(&mut moments) {
             moments.resize(values.len(), (0.0_f32, 0.0_f32));
             for ((value, gradient), (first, second)) in values.iter_mut().zip(gradient).zip(moments) {
@@ -357,7 +358,7 @@ fn a_frozen_kernel_is_packed_once_and_one_that_trains_in_every_step() {
     let x = net.add("frozen", conv(3), &[x]);
     let x = net.add("frozen_norm", norm(), &[x]);
     let x = net.add("trained", conv(1), &[x]);
-    // The statistics of this one move in every step, and no kernel is made of them.
+    // The statistics of this layer change in every step, but no kernel depends on them.
     let x = net.add("moving_norm", norm(), &[x]);
     net.add("pool", Operator::GlobalAveragePooling2D { keepdims: false }, &[x]);
     let case = Case::new(net.finish().expect("a graph"), 2, 3);
@@ -370,7 +371,7 @@ fn a_frozen_kernel_is_packed_once_and_one_that_trains_in_every_step() {
         program.trained_mut().for_each(|(_, values, _)| values[0] += 0.01);
         assert_eq!(program.packings(), 1 + step);
     }
-    // A kernel that is set is packed anew, and only that.
+    // Only the kernel that is set is packed again.
     program.set(ParameterId::new(1, 0), &vec![0.5; 3 * 3 * 16 * 16]).expect("its length");
     program.forward(&[&case.input], 2).expect("memory");
     assert_eq!(program.packings(), 1 + 5 + 2, "the frozen kernel, and the trained one after its last step");

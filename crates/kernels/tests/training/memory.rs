@@ -1,4 +1,4 @@
-//! Programs read and write the memory that is theirs.
+//! Programs read and write only their own memory.
 
 use injerto_graph::layers::{Conv2D, DepthwiseConv2D};
 use injerto_graph::{Activation, Builder, Graph, Operator, Padding, Window};
@@ -52,7 +52,7 @@ fn a_small_network_keeps_to_its_memory() {
     assert!(step.gradients.values().flatten().any(|value| *value != 0.0));
 }
 
-/// Miri can run this test too, in much longer, and sees each address; here values are compared too.
+/// Miri can run this test too, which takes much longer, and checks each access; without Miri, values are compared too.
 #[test]
 fn every_kind_of_step_keeps_to_its_memory() {
     let graph = every_kind_of_step();

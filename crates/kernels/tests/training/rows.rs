@@ -1,4 +1,4 @@
-//! Rows that nothing reads are not computed, and what is read stays the same.
+//! Rows that no layer reads are not computed, and the rows that are read stay the same.
 
 use injerto_graph::layers::{Dense, DotProductAttention, Dropout, LayerNormalization, PrependTokens};
 use injerto_graph::{Activation, Builder, Graph, LayerId, Operator};
@@ -9,8 +9,8 @@ use super::{everything, trainers};
 const TOKENS: usize = 21;
 const WIDTH: usize = 12;
 
-/// Two blocks of a transformer, each with a clip at its end and, if it `drops`, with dropout, and what `read` takes of its tokens. The last
-/// attention takes queries, keys and values from one layer if they are `joint`, and otherwise from three.
+/// Two blocks of a transformer, each with a clip at its end and, if `drops`, with dropout; `read` adds the layers that read its tokens. The
+/// last attention takes queries, keys and values from one layer if `joint`, and otherwise from three.
 fn transformer(joint: bool, drops: bool, read: impl FnOnce(&mut Builder, LayerId) -> LayerId) -> Graph {
     let mut net = Builder::new("transformer");
     let x = net.input([4, 5, WIDTH]);
@@ -63,7 +63,7 @@ fn a_transformer_trains_as_specified_whichever_of_its_tokens_are_read() {
     for (joint, drops) in [(true, false), (true, true), (false, false)] {
         check(&transformer(joint, drops, |net, x| crop(net, "class_token", 0, TOKENS - 1, x)));
         check(&transformer(joint, drops, |net, x| crop(net, "patches", 1, 0, x)));
-        // Two parts with tokens between them that nothing reads, and a part of a part.
+        // First two parts, between which no layer reads the tokens; then a part of a part.
         check(&transformer(joint, drops, |net, x| {
             let parts = [crop(net, "class_token", 0, TOKENS - 1, x), crop(net, "other_token", 9, TOKENS - 10, x)];
             net.add("both", Operator::Concatenate {}, &parts)

@@ -1,4 +1,4 @@
-//! Values of constants, their shapes and their order.
+//! Operations on constants: conversion, transposition, repetition and selection of their values.
 
 use super::shapes::MOST_COMPUTED;
 use crate::tensor::{Constant, Numbers, count};
@@ -35,7 +35,7 @@ impl Constant {
         }
     }
 
-    /// The value, if all values are the same.
+    /// The value of a constant whose values are all equal; `None` for other constants.
     pub(crate) fn uniform(&self) -> Option<f64> {
         let all = |first: f64, same: bool| same.then_some(first);
         match &self.numbers {
@@ -134,7 +134,7 @@ impl Constant {
         Self { shape, numbers }
     }
 
-    /// This constant, unless a result of `shape` would be too large.
+    /// This constant; an error if a result of `shape` would be too large.
     pub(super) fn limited(&self, shape: &[usize]) -> Result<&Self, String> {
         match count(shape).filter(|&count| count <= MOST_COMPUTED) {
             Some(_) => Ok(self),

@@ -16,7 +16,7 @@ impl Reader<'_> {
         let last = rank.checked_sub(1).ok_or("its input is one number")?;
         let Some(batch) = x.batch_axis() else { return self.dense_of_rows(x, kernel, bias) };
         if last == batch || x.shape(self.batch)[last] != features {
-            return Err(format!("its kernel takes {features} features, its input has others"));
+            return Err(format!("its kernel takes {features} features, but its input has another number of them"));
         }
         if bias.as_ref().is_some_and(|bias| bias.len() != units) {
             return Err("its bias has another length".to_owned());
@@ -25,7 +25,7 @@ impl Reader<'_> {
         let count = self.drafts[x.layer].shape.count();
         let mut values = kernel.to_floats();
         let (layer, order) = match own.as_slice() {
-            // A flattened image has its channels first; its layer has them last, so the rows of the kernel move.
+            // A flattened image has its channels first, but its layer has them last, so the rows of the kernel are put in another order.
             [_] if !x.lies_in_order(&own, count) => {
                 let places = x.positions(last).filter(|_| count == features);
                 let places = places.ok_or("its input has axes in an order that no layer makes")?;
@@ -49,9 +49,9 @@ impl Reader<'_> {
         Ok(Value::Seen(self.placed(layer, &order, rank, batch)))
     }
 
-    /// The same for a value whose samples share an axis with other rows, as in PyTorch's own attention.
+    /// Does the same for a value in which samples and other rows are one axis, as in PyTorch's own attention.
     fn dense_of_rows(&mut self, x: &View, kernel: &Constant, bias: Option<Vec<f32>>) -> Result<Value, String> {
-        let mixes = || "it mixes the samples".to_owned();
+        let mixes = || "it mixes values of different images".to_owned();
         let (last, rows) = x.axes.split_last().ok_or_else(mixes)?;
         let apart: Vec<Vec<Factor>> = rows.iter().flatten().map(|factor| vec![*factor]).collect();
         if apart.iter().filter(|axis| axis[0] == Factor::Batch).count() != 1 || last.contains(&Factor::Batch) {

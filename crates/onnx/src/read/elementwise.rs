@@ -1,4 +1,4 @@
-//! Functions of single values, and sums and products of two.
+//! Element-wise functions, and sums and products of two values.
 
 use injerto_graph::PerChannel::{self, Each, One};
 use injerto_graph::{Activation, Operator};
@@ -31,7 +31,7 @@ impl Reader<'_> {
                 let negative_slope = node.real("alpha").map_or(0.01, shortest);
                 self.unary("", x, Operator::ReLU { max_value: None, negative_slope })
             }
-            // With a slope of 1, negative values stay as they are.
+            // A minimum is a ReLU with a limit and a slope of 1, which leaves negative values as they are.
             "Min" => match constants.iter().flatten().next().and_then(|most| most.uniform()) {
                 Some(most) if most >= 0.0 && constants.len() == 2 => {
                     self.unary("", x, Operator::ReLU { max_value: Some(most), negative_slope: 1.0 })
@@ -58,10 +58,10 @@ impl Reader<'_> {
                     (low, _) => Err(format!("its lower limit is {low}, and only 0 is a layer")),
                 }
             }
-            // min(max(alpha * x + beta, 0), 1)
+            // The function is min(max(alpha * x + beta, 0), 1).
             "HardSigmoid" => {
                 let (alpha, beta) = (node.real("alpha").map_or(0.2, shortest), node.real("beta").map_or(0.5, shortest));
-                // Exporters write the sixth part in single precision.
+                // Exporters write 1/6 in single precision.
                 if alpha as f32 == 1.0_f32 / 6.0 && beta == 0.5 {
                     return self.unary("", x, activation(Activation::HardSigmoid));
                 }
@@ -74,12 +74,13 @@ impl Reader<'_> {
                 let rank = x.axes.len();
                 let default = if self.model.opset() < 13 { 1 } else { -1 };
                 let along = axis(node.int("axis", default), rank)?;
-                let batch = x.batch_axis().filter(|&batch| batch != along).ok_or("it mixes the samples")?;
+                let batch =
+                    x.batch_axis().filter(|&batch| batch != along).ok_or("it mixes values of different images")?;
                 let order: Vec<usize> =
                     x.natural_order().into_iter().filter(|&axis| axis != along).chain([along]).collect();
-                // Old operator sets take all axes from this one on together.
+                // In old operator sets, the softmax goes over all axes from this one on.
                 if self.model.opset() < 13 && x.shape(self.batch)[along + 1..].iter().any(|&side| side != 1) {
-                    return Err("it takes several axes together".to_owned());
+                    return Err("it goes over several axes".to_owned());
                 }
                 let layer = self.materialise(x, &order)?;
                 let layer = self.add("", activation(Activation::Softmax), &[layer], Vec::new())?;
@@ -129,13 +130,13 @@ impl Reader<'_> {
         }
     }
 
-    /// `x * scale + offset` with a constant of `shape`, which is one of the two: one number, or one per index of one axis, or (only as
-    /// an offset) one per place.
+    /// Reads `x * scale + offset` with a constant of `shape`, which is either the scale or the offset. It has one number, or one per index of
+    /// one axis, or (only as an offset) one per place.
     ///
-    /// Shape and origin of the constant, and not its values, say whether it is a parameter, because the numbers of a parameter may all be
-    /// equal, as they are in a network that was not trained yet (a layer scale of 1e-6, a bias of 0, embeddings of 0). After a layer
-    /// with parameters, one number per channel is a parameter. So are offsets for several axes, or for a single channel, that the model
-    /// has stored (`is_stored`); those that its nodes compute are not.
+    /// Shape and origin of the constant, and not its values, decide whether it is a parameter. The numbers of a parameter may all be
+    /// equal if the network has not been trained yet (a layer scale of 1e-6, a bias of 0, embeddings of 0). After a layer
+    /// with parameters, a constant with one number per channel is a parameter. Offsets for several axes, or for a single channel, are
+    /// parameters if the model has stored them (`is_stored`), and no parameters if its nodes compute them.
     fn scaled(
         &mut self,
         x: &View,
@@ -171,7 +172,7 @@ impl Reader<'_> {
                 (scale, offset) => self.unary("", x, linear(scale, offset)),
             };
         }
-        let batch = x.batch_axis().ok_or("it mixes the samples")?;
+        let batch = x.batch_axis().ok_or("it mixes values of different images")?;
         let &[along] = long.as_slice() else {
             let (One(1.0), Each(offset)) = (&scale, &offset) else {
                 return Err(format!(
@@ -200,8 +201,8 @@ impl Reader<'_> {
         Ok(Value::Seen(self.placed(layer, &order, x.axes.len(), batch)))
     }
 
-    /// Whether a constant lies in the model as an initialiser, as parameters do, and came to its use as it is or in another shape, order or
-    /// part. Exporters write numbers of formulas as `Constant` nodes or let nodes compute them.
+    /// Whether a constant is stored in the model as an initialiser, like parameters, and is used as it is, or in another shape or order, or in
+    /// part. Exporters write the numbers of formulas as `Constant` nodes, or write nodes that compute them.
     pub(super) fn is_stored(&self, name: &str) -> bool {
         let (mut rest, mut steps) = (vec![name], 0);
         while let Some(name) = rest.pop() {
@@ -222,8 +223,8 @@ impl Reader<'_> {
         false
     }
 
-    /// Whether a layer with parameters, or another one that is no scaling of pixels, leads to this one or is it. A scale and an offset
-    /// of pixels train nowhere.
+    /// Whether this layer, or one before it, is something else than a scaling of pixels. The scale and the offset of pixels are never
+    /// parameters.
     fn is_learned(&self, layer: usize) -> bool {
         let mut first = layer;
         while let Operator::Rescaling { .. } | Operator::Reshape { .. } | Operator::Flatten {} =
@@ -234,7 +235,7 @@ impl Reader<'_> {
         !matches!(self.drafts[first].operator, Operator::InputLayer { .. })
     }
 
-    /// A sum with a constant that has a number for each place.
+    /// Reads a sum with a constant that has a number for each place.
     fn positions(&mut self, x: &View, shape: &[usize], offset: &[f64], batch: usize) -> Result<Value, String> {
         let mut all = x.shape(self.batch);
         all[batch] = 1;
@@ -249,14 +250,14 @@ impl Reader<'_> {
         Ok(Value::Seen(self.placed(layer, &order, x.axes.len(), batch)))
     }
 
-    /// Sum or product of two values, of which one may be repeated along axes of length 1.
+    /// Reads a sum or a product of two values, whose axes of length 1 may be repeated.
     fn combined(&mut self, operator: Operator, a: &View, b: &View) -> Result<Value, String> {
         let (a, b) = (self.whole(a)?, self.whole(b)?);
         let (a, b) = (self.padded(&a, b.axes.len()), self.padded(&b, a.axes.len()));
         let rank = a.axes.len();
         let batch = match (a.batch_axis(), b.batch_axis()) {
             (Some(a), Some(b)) if a == b => a,
-            _ => return Err("it mixes the samples".to_owned()),
+            _ => return Err("it mixes values of different images".to_owned()),
         };
         let is_whole = |view: &View| view.count() == self.drafts[view.layer].shape.count();
         if a.axes == b.axes && is_whole(&a) && self.drafts[a.layer].shape == self.drafts[b.layer].shape {
@@ -273,7 +274,7 @@ impl Reader<'_> {
         Ok(Value::Seen(self.placed(layer, &order, rank, batch)))
     }
 
-    /// The view with axes of length 1 before its own, so that it has `rank` axes. A batch of one may move to the front.
+    /// The view with additional axes of length 1 in front, so that it has `rank` axes. A batch of one sample may move to the front.
     fn padded(&self, view: &View, rank: usize) -> View {
         let missing = rank.saturating_sub(view.axes.len());
         let mut axes: Vec<Vec<Factor>> = vec![Vec::new(); missing];
@@ -285,7 +286,7 @@ impl Reader<'_> {
     }
 }
 
-/// A shape in words, without the number of samples that stands for an open one.
+/// A shape in words; the number that stands for an open number of samples is written as `batch`.
 fn open(shape: &[usize]) -> String {
     let side = |&side: &usize| if side == super::view::BATCH { "batch".to_owned() } else { side.to_string() };
     format!("[{}]", shape.iter().map(side).collect::<Vec<_>>().join(", "))

@@ -9,7 +9,7 @@ use super::reader::{Draft, Reader, Weight};
 use super::{Ask, Folded, Network, Tensor, graph, producer};
 use crate::OnnxError;
 
-/// Number of convolutions from which a network without any normalisation is unusual.
+/// From this number of convolutions on, a network without any normalisation is unusual.
 const MANY_CONVOLUTIONS: usize = 16;
 
 impl Reader<'_> {
@@ -20,7 +20,7 @@ impl Reader<'_> {
         let output = match (asked, self.seen(output).cloned()) {
             (Some(layer), _) => layer,
             (None, Some(view)) => {
-                // The classifier's output is a row of numbers; anything else is left as its layer has it.
+                // The output of a classifier is a row of numbers; any other output is left in the order of its layer.
                 let unordered = |reason: String| OnnxError::Unsuited { reason: format!("its output: {reason}") };
                 let view = self.whole(&view).map_err(unordered)?;
                 match view.axes.len() {
@@ -43,7 +43,7 @@ impl Reader<'_> {
         };
         let layers = Layers { drafts: std::mem::take(&mut self.drafts), output };
         let mut layers = layers.joined();
-        // Joined layers have the name of the first of them, but the user may have named the last.
+        // Joined layers have the name of the first one, but the user may have given the name of the last one.
         if let Some(last) = ask.last_layer.as_ref().filter(|_| asked.is_some()) {
             layers.drafts[layers.output].name.clone_from(last);
         }
@@ -62,7 +62,7 @@ impl Reader<'_> {
         self.model.graph.nodes.iter().any(|node| node.name == name)
     }
 
-    /// What the file shows about batch normalisations that were folded into convolutions.
+    /// Whether the file shows that batch normalisations were folded into convolutions.
     fn folded(&self, drafts: &[Draft]) -> Folded {
         // PyTorch gives folded kernels numbers instead of names, and tf2onnx says so.
         let is_folded =
@@ -102,7 +102,7 @@ impl Layers {
         users
     }
 
-    /// Lets every reader of `from` read `to`.
+    /// Makes every reader of `from` a reader of `to`.
     fn redirect(&mut self, from: usize, to: usize) {
         for input in self.drafts.iter_mut().flat_map(|draft| &mut draft.inputs) {
             if *input == from {
@@ -164,14 +164,14 @@ impl Layers {
         let sixth = 1.0_f32 / 6.0;
         match draft.operator {
             Operator::Activation { activation: Activation::Sigmoid } if input == x => Some(Activation::Swish),
-            // relu1(x / 6 + 1 / 2)
+            // One form of the gate is min(max(x / 6 + 1 / 2, 0), 1).
             Operator::ReLU { max_value: Some(1.0), negative_slope: 0.0 }
                 if rescaled(input) == Some((sixth, 0.5, x)) =>
             {
                 Some(Activation::HardSwish)
             }
             _ => match rescaled(gate) {
-                // relu6(x + 3) / 6
+                // The other form is relu6(x + 3) / 6.
                 Some((scale, 0.0, clip)) if scale == sixth => {
                     let clipped = &self.drafts[clip];
                     let is_clip =
@@ -207,7 +207,7 @@ impl Layers {
         }
     }
 
-    /// The layer before dropout that belongs to the classifier.
+    /// The layer at `at`, or the one before it if it is a dropout, which belongs to the classifier.
     fn before(&self, at: usize) -> usize {
         match (&self.drafts[at].operator, self.drafts[at].inputs.as_slice()) {
             (Operator::Dropout { .. }, &[input]) => self.before(input),
@@ -242,7 +242,7 @@ impl Layers {
 }
 
 impl Draft {
-    /// Takes a sum after the layer as its bias, if it has none.
+    /// Makes a sum after the layer its bias, if it has none.
     fn take_bias(&mut self, values: Vec<f32>) -> bool {
         if self.shape.channels() == values.len()
             && let Some([_, beta]) = self.own_of_groups()
@@ -268,7 +268,7 @@ impl Draft {
         true
     }
 
-    /// Takes a layer scale after a normalisation as its gamma, if it has neither gamma nor beta.
+    /// Makes a layer scale after a normalisation its gamma, if it has neither gamma nor beta.
     fn take_gamma(&mut self, values: Vec<f32>) -> bool {
         if self.shape.channels() == values.len()
             && let Some([gamma, beta]) = self.own_of_groups()
@@ -291,8 +291,8 @@ impl Draft {
         }
     }
 
-    /// Gamma and beta of a group normalisation. Exporters write one with a group per channel as an instance normalisation with 1 and 0,
-    /// which look like parameters before training, and what they scale with follows.
+    /// Gamma and beta of a group normalisation that has not been scaled yet. Exporters write a group normalisation with one group per channel as
+    /// an instance normalisation with scale 1 and offset 0, followed by a product and a sum; 1 and 0 look like parameters before training.
     fn own_of_groups(&mut self) -> Option<&mut [Weight; 2]> {
         match self.operator {
             Operator::GroupNormalization { center: true, scale: true, .. } => {

@@ -1,4 +1,4 @@
-//! Computes nodes whose inputs are constants: weights that an exporter reshapes, and arithmetic with shapes.
+//! Computes nodes whose inputs are all constants: weights that an exporter has reshaped, and arithmetic with shapes.
 //!
 //! Source of the operators: <https://onnx.ai/onnx/operators/>.
 
@@ -9,7 +9,7 @@ use super::view::BATCH;
 use crate::proto::Node;
 use crate::tensor::{Constant, Numbers, count};
 
-/// Axes of a node: an attribute in old operator sets, an input in new ones.
+/// The axes of a node, which are an attribute in old operator sets, and an input in new ones.
 pub(super) fn axes_of(node: &Node<'_>, input: Option<&Constant>) -> Option<Vec<i64>> {
     input.map(Constant::to_ints).or_else(|| node.ints("axes").map(<[i64]>::to_vec))
 }
@@ -81,19 +81,7 @@ pub(super) fn compute(
         "Shape" => one(Ok(Constant::ints(first?.shape.iter().map(|&side| side as i64).collect()))),
         "Size" => one(Ok(Constant { shape: Vec::new(), numbers: Numbers::Ints(vec![first?.len() as i64]) })),
         "Cast" => one(Ok(cast(first?, node.int("to", 1)))),
-        "Transpose" => {
-            let x = first?;
-            let rank = x.shape.len();
-            let order = match node.ints("perm") {
-                Some(order) => order.iter().map(|&at| axis(at, rank)).collect::<Result<Vec<_>, _>>(),
-                None => Ok((0..rank).rev().collect()),
-            };
-            let is_order = |order: &Vec<usize>| (0..rank).all(|axis| order.contains(&axis)) && order.len() == rank;
-            one(order.and_then(|order| match is_order(&order) {
-                true => Ok(x.transposed(&order)),
-                false => Err("its axes are not an order".to_owned()),
-            }))
-        }
+        "Transpose" => one(transpose(first?, node.ints("perm"))),
         "Reshape" => {
             let (x, wanted) = (first?, input(1)?);
             let shape = target(&wanted.to_ints(), &x.shape, node.int("allowzero", 0) == 1);
@@ -130,29 +118,8 @@ pub(super) fn compute(
             }))
         }
         "Resize" => one(super::resize::resize(node, inputs)),
-        "Range" => {
-            let values = [first?, input(1)?, input(2)?].map(|constant| constant.to_ints().first().copied());
-            let [Some(start), Some(end), Some(step)] = values else { return Some(Err("a limit is empty".to_owned())) };
-            let steps = end.saturating_sub(start).checked_div(step);
-            if steps.is_none_or(|steps| steps.unsigned_abs() > 1 << 20) {
-                return Some(Err("its range is too long".to_owned()));
-            }
-            let within = |&at: &i64| if step > 0 { at < end } else { at > end };
-            let values = std::iter::successors(Some(start), |at| at.checked_add(step)).take_while(within).collect();
-            one(Ok(Constant::ints(values)))
-        }
-        "ConstantOfShape" => {
-            let shape = sides(&unbatched(first?.to_ints()));
-            let value = node.tensor("value").map(|tensor| tensor.read(folder));
-            one(shape.and_then(|shape| {
-                let value =
-                    value.transpose()?.unwrap_or(Constant { shape: vec![1], numbers: Numbers::Floats(vec![0.0]) });
-                Constant { shape: Vec::new(), ..value }
-                    .limited(&shape)?
-                    .expanded(&shape)
-                    .ok_or_else(|| "its value is not one number".to_owned())
-            }))
-        }
+        "Range" => one(range([first?, input(1)?, input(2)?].map(|constant| constant.to_ints().first().copied()))),
+        "ConstantOfShape" => one(constant_of_shape(first?, node.tensor("value").map(|tensor| tensor.read(folder)))),
         "Expand" => {
             let (x, wanted) = (first?, sides(&unbatched(input(1)?.to_ints())));
             one(wanted.and_then(|wanted| {
@@ -160,18 +127,7 @@ pub(super) fn compute(
                 x.limited(&shape)?.expanded(&shape).ok_or_else(|| "shapes do not fit".to_owned())
             }))
         }
-        "Where" => {
-            let (condition, a, b) = (first?, input(1)?, input(2)?);
-            let choose = |a: f64, b: f64, c: f64| if c != 0.0 { a } else { b };
-            let shape = broadcast(&a.shape, &b.shape).and_then(|shape| broadcast(&shape, &condition.shape));
-            one(shape.ok_or_else(|| "shapes do not fit".to_owned()).and_then(|shape| {
-                condition.limited(&shape)?;
-                let all = |x: &Constant| x.expanded(&shape).map(|x| x.doubles()).ok_or("shapes do not fit");
-                let (a, b, c, is_int) = (all(a)?, all(b)?, all(condition)?, a.is_int());
-                let values = a.into_iter().zip(b).zip(c).map(|((a, b), c)| choose(a, b, c)).collect();
-                Ok(Constant::of(shape, values, is_int))
-            }))
-        }
+        "Where" => one(choose(first?, input(1)?, input(2)?)),
         "ReduceProd" | "ReduceSum" | "ReduceMax" | "ReduceMin" => {
             let x = first?;
             let all = axes_of(node, input(1)).is_none_or(|axes| axes.len() == x.shape.len());
@@ -197,22 +153,72 @@ pub(super) fn compute(
                     x.is_int(),
                 )));
             }
-            let (binary, gives_truth) = binary(op)?;
-            let (a, b) = (first?, input(1)?);
-            let Some(shape) = broadcast(&a.shape, &b.shape) else {
-                return Some(Err(format!("shapes {:?} and {:?} do not fit", a.shape, b.shape)));
-            };
-            let is_int = a.is_int() && b.is_int();
-            one(a.limited(&shape).and_then(|a| {
-                let all = |x: &Constant| x.expanded(&shape).map(|x| x.doubles()).ok_or("shapes do not fit");
-                let values = all(a)?.into_iter().zip(all(b)?).map(|(a, b)| binary(a, b, is_int)).collect();
-                Ok(Constant::of(shape.clone(), values, is_int || gives_truth))
-            }))
+            let function = binary(op)?;
+            one(combine(first?, input(1)?, function))
         }
     }
 }
 
-/// Shapes in which the number of samples is replaced by 1: constants do not depend on the sample.
+/// `x` with its axes in the order `permutation`, or in reverse order without one.
+fn transpose(x: &Constant, permutation: Option<&[i64]>) -> Result<Constant, String> {
+    let rank = x.shape.len();
+    let order: Vec<usize> = match permutation {
+        Some(order) => order.iter().map(|&at| axis(at, rank)).collect::<Result<_, _>>()?,
+        None => (0..rank).rev().collect(),
+    };
+    if order.len() != rank || !(0..rank).all(|axis| order.contains(&axis)) {
+        return Err("its axes are not a permutation".to_owned());
+    }
+    Ok(x.transposed(&order))
+}
+
+/// The numbers from `start` by `step`, without `end`.
+fn range([start, end, step]: [Option<i64>; 3]) -> Result<Constant, String> {
+    let (Some(start), Some(end), Some(step)) = (start, end, step) else {
+        return Err("a limit is empty".to_owned());
+    };
+    let steps = end.saturating_sub(start).checked_div(step);
+    if steps.is_none_or(|steps| steps.unsigned_abs() > 1 << 20) {
+        return Err("its range is too long".to_owned());
+    }
+    let within = |&at: &i64| if step > 0 { at < end } else { at > end };
+    let values = std::iter::successors(Some(start), |at| at.checked_add(step)).take_while(within).collect();
+    Ok(Constant::ints(values))
+}
+
+/// A tensor of the given shape that is filled with one value, by default 0.
+fn constant_of_shape(shape: &Constant, value: Option<Result<Constant, String>>) -> Result<Constant, String> {
+    let shape = sides(&unbatched(shape.to_ints()))?;
+    let value = value.transpose()?.unwrap_or(Constant { shape: vec![1], numbers: Numbers::Floats(vec![0.0]) });
+    Constant { shape: Vec::new(), ..value }
+        .limited(&shape)?
+        .expanded(&shape)
+        .ok_or_else(|| "its value is not one number".to_owned())
+}
+
+/// The values of `a` where `condition` is true, and those of `b` elsewhere.
+fn choose(condition: &Constant, a: &Constant, b: &Constant) -> Result<Constant, String> {
+    let shape = broadcast(&a.shape, &b.shape).and_then(|shape| broadcast(&shape, &condition.shape));
+    let shape = shape.ok_or("shapes do not fit")?;
+    condition.limited(&shape)?;
+    let all = |x: &Constant| x.expanded(&shape).map(|x| x.doubles()).ok_or("shapes do not fit");
+    let chosen = all(condition)?.into_iter().zip(all(a)?).zip(all(b)?);
+    let values = chosen.map(|((condition, a), b)| if condition != 0.0 { a } else { b }).collect();
+    Ok(Constant::of(shape, values, a.is_int()))
+}
+
+/// Applies a function to each pair of values of two constants, whose shapes are broadcast.
+fn combine(a: &Constant, b: &Constant, (function, gives_truth): Binary) -> Result<Constant, String> {
+    let shape =
+        broadcast(&a.shape, &b.shape).ok_or_else(|| format!("shapes {:?} and {:?} do not fit", a.shape, b.shape))?;
+    let is_int = a.is_int() && b.is_int();
+    a.limited(&shape)?;
+    let all = |x: &Constant| x.expanded(&shape).map(|x| x.doubles()).ok_or("shapes do not fit");
+    let values = all(a)?.into_iter().zip(all(b)?).map(|(a, b)| function(a, b, is_int)).collect();
+    Ok(Constant::of(shape.clone(), values, is_int || gives_truth))
+}
+
+/// Replaces the number of samples in a shape by 1, because constants do not depend on the sample.
 fn unbatched(sides: Vec<i64>) -> Vec<i64> {
     sides.into_iter().map(|side| if side == BATCH as i64 { 1 } else { side }).collect()
 }
@@ -232,10 +238,10 @@ fn unary(op: &str) -> Option<fn(f64) -> f64> {
     })
 }
 
-/// A function of two numbers, which are both whole or not.
-type Binary = fn(f64, f64, bool) -> f64;
+/// A function of two numbers, whose third argument says whether both are whole numbers, and whether its result is a truth value.
+type Binary = (fn(f64, f64, bool) -> f64, bool);
 
-fn binary(op: &str) -> Option<(Binary, bool)> {
+fn binary(op: &str) -> Option<Binary> {
     fn truth(value: bool) -> f64 {
         f64::from(u8::from(value))
     }

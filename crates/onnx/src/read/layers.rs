@@ -1,4 +1,4 @@
-//! Nodes whose input depends on the image: moves the view, or adds a layer.
+//! Reads nodes whose input depends on the image: each one changes a view or adds a layer.
 
 use std::rc::Rc;
 
@@ -11,7 +11,7 @@ use super::view::{BATCH, View};
 use crate::proto::Node;
 use crate::tensor::Constant;
 
-/// A node with its inputs, one of which at least depends on the image.
+/// A node with its inputs, at least one of which depends on the image.
 pub(super) struct Given<'a> {
     pub(super) node: &'a Node<'a>,
     pub(super) inputs: &'a [Option<Value>],
@@ -19,7 +19,7 @@ pub(super) struct Given<'a> {
     pub(super) constants: Vec<Option<Rc<Constant>>>,
     /// The input that the node works on.
     pub(super) x: View,
-    /// Sides of `x`, with that of the samples.
+    /// Lengths of the axes of `x`, the axis of samples included.
     pub(super) shape: Vec<usize>,
 }
 
@@ -32,32 +32,32 @@ impl Given<'_> {
         self.constants.get(at).and_then(Option::as_deref)
     }
 
-    /// The constant input at a place, which is called `what` where it is missing.
+    /// The constant input at a place; `what` is its name in the error if it is no constant.
     pub(super) fn needed(&self, at: usize, what: &str) -> Result<&Constant, String> {
         self.constant(at).ok_or_else(|| format!("its {what} is not a constant"))
     }
 
-    /// All inputs; what is not a constant is `None`.
+    /// All inputs; `None` for those that are no constants.
     pub(super) fn all(&self) -> Vec<Option<&Constant>> {
         self.constants.iter().map(Option::as_deref).collect()
     }
 }
 
-/// Which input a node works on.
+/// The input on which a node works.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum On {
-    /// The first one, of which it may take a part as it lies.
+    /// The first input, which may be a part of a layer's output.
     Part,
-    /// The first one, after parts of it have become layers.
+    /// The first input; if it is a part of a layer's output, a layer is added for the part.
     First,
-    /// As [`On::First`], where the image may also come after a constant.
+    /// The first input that depends on the image, as [`On::First`]; a constant may come before it.
     Either,
 }
 
-/// What reads a node.
+/// A function that reads a node.
 type Read<'m> = fn(&mut Reader<'m>, &Given<'_>) -> Result<Value, String>;
 
-/// The operators: which input a node works on, and what reads it.
+/// For each operator, the input on which it works, and the function that reads it.
 fn reading<'m>(operator: &str) -> (On, Read<'m>) {
     match operator {
         "Identity" | "Cast" => (On::Part, |_, given| Ok(Value::Seen(given.x.clone()))),
@@ -121,7 +121,7 @@ impl Reader<'_> {
         self.unary("", &given.x, Operator::Dropout { rate, per_sample: false })
     }
 
-    /// A dense layer whose factors and summands are scaled.
+    /// Reads a `Gemm`: a dense layer whose kernel and bias are scaled.
     fn affine(&mut self, given: &Given<'_>) -> Result<Value, String> {
         let node = given.node;
         if node.int("transA", 0) == 1 {
@@ -155,7 +155,7 @@ impl Reader<'_> {
         Ok(self.of_image(layer))
     }
 
-    /// Mean or largest value over height and width, which stay as axes of length 1.
+    /// Adds a mean or maximum over height and width, which stay as axes of length 1.
     fn global(&mut self, image: usize, is_mean: bool) -> Result<usize, String> {
         let operator = match is_mean {
             true => Operator::GlobalAveragePooling2D { keepdims: true },
@@ -164,26 +164,26 @@ impl Reader<'_> {
         self.add("", operator, &[image], Vec::new())
     }
 
-    /// Mean or largest value over all axes but those of samples and channels.
+    /// Reads a mean or maximum over all axes except those of samples and channels.
     fn reduced(&mut self, given: &Given<'_>) -> Result<Value, String> {
         let Given { node, x, .. } = given;
         let axes = match axes_of(node, given.constant(1)) {
             Some(axes) => axes.iter().map(|&at| axis(at, given.rank())).collect::<Result<Vec<_>, _>>()?,
             None => (0..given.rank()).collect(),
         };
-        let batch = x.batch_axis().ok_or("it mixes the samples")?;
+        let batch = x.batch_axis().ok_or("it mixes values of different images")?;
         let rest: Vec<usize> = (0..x.axes.len()).filter(|axis| *axis != batch && !axes.contains(axis)).collect();
         let &[channels] = rest.as_slice() else {
             return Err("it reduces other axes than all but the channels".to_owned());
         };
         if axes.contains(&batch) || axes.is_empty() {
-            return Err("it mixes the samples, or nothing".to_owned());
+            return Err("it mixes values of different images, or reduces no axis".to_owned());
         }
         let order: Vec<usize> =
             x.natural_order().into_iter().filter(|&axis| axis != channels).chain([channels]).collect();
         let image = match self.materialise(x, &order)? {
             image if self.drafts[image].shape.0.len() == 3 => image,
-            // Tokens are an image of one column.
+            // Tokens are treated as an image with one column.
             tokens => {
                 let shape = &self.drafts[tokens].shape;
                 let channels = shape.channels();
@@ -203,7 +203,7 @@ impl Reader<'_> {
         Ok(Value::Seen(view))
     }
 
-    /// Joins values along the channels.
+    /// Reads a concatenation along the channels.
     fn concatenated(&mut self, inputs: &[Option<Value>], along: usize) -> Result<Value, String> {
         let views: Option<Vec<View>> = inputs
             .iter()
@@ -217,9 +217,9 @@ impl Reader<'_> {
         if let [one] = views.as_slice() {
             return Ok(Value::Seen(one.clone()));
         }
-        let (rank, batch) = (views[0].axes.len(), views[0].batch_axis().ok_or("it mixes the samples")?);
+        let (rank, batch) = (views[0].axes.len(), views[0].batch_axis().ok_or("it mixes values of different images")?);
         if along == batch || views.iter().any(|view| view.axes.len() != rank || view.batch_axis() != Some(batch)) {
-            return Err("it mixes the samples".to_owned());
+            return Err("it mixes values of different images".to_owned());
         }
         let natural = views[0].natural_order().into_iter().filter(|&axis| axis != along).chain([along]).collect();
         let orders: [Vec<usize>; 2] =
@@ -233,7 +233,7 @@ impl Reader<'_> {
         Ok(Value::Seen(self.placed(layer, order, rank, batch)))
     }
 
-    /// Puts constant tokens before those of the image.
+    /// Reads a concatenation that puts constant tokens before those of the image.
     fn prepended(&mut self, inputs: &[Option<Value>], along: usize) -> Result<Value, String> {
         let wrong = || "it joins a constant to values of the image, and not as tokens before them".to_owned();
         let Some((Some(Value::Seen(x)), constants)) = inputs.split_last() else { return Err(wrong()) };
@@ -256,13 +256,13 @@ impl Reader<'_> {
         Ok(Value::Seen(x))
     }
 
-    /// A layer that computes each value by itself.
+    /// Adds an element-wise layer.
     pub(super) fn unary(&mut self, part: &str, x: &View, operator: Operator) -> Result<Value, String> {
         let layer = self.add(part, operator, &[x.layer], Vec::new())?;
         Ok(Value::Seen(View { layer, axes: x.axes.clone(), offset: x.offset }))
     }
 
-    /// Whether the number of samples is open, so that it is no side of anything else.
+    /// Whether the number of samples is open, so that the length of its axis cannot be that of another one.
     pub(super) fn has_open_batch(&self) -> bool {
         self.batch == BATCH
     }

@@ -52,7 +52,7 @@ pub struct Tensor {
     pub values: Vec<f32>,
 }
 
-/// What a model says about itself.
+/// A model's own statements about itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct About {
     /// Number of nodes.
@@ -76,28 +76,28 @@ pub struct Network {
     pub classes: Option<usize>,
     /// Whether the model leaves height and width of images open.
     pub is_resizable: bool,
-    /// The order of colours that the network takes. A model that takes red first may exchange them itself; this network does not.
+    /// The order of colours that the network takes. A model that takes red first may exchange the colours itself; this network does not.
     pub channel_order: ChannelOrder,
     /// Whether an exporter has folded batch normalisations into convolutions, as far as the model shows.
     pub folded: Folded,
     /// Name and version of the program that wrote the model.
     pub producer: String,
-    /// Keys and texts that the file carries.
+    /// Keys and texts that are stored in the file.
     pub metadata: Vec<(String, String)>,
 }
 
-/// What a model shows about batch normalisations that its exporter may have folded into convolutions.
+/// Whether a model shows that its exporter has folded batch normalisations into convolutions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Folded {
     /// There is no sign of it.
     No,
-    /// The names of kernels say so.
+    /// The names of kernels show it.
     Surely,
-    /// All of many convolutions have a bias, and nothing is normalised.
+    /// There are many convolutions, all with a bias, and no normalisation.
     Perhaps,
 }
 
-/// How much of a model is read.
+/// The part of a model that is read, and the size of its images.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Ask {
     /// Height and width of images, for a model that leaves them open.
@@ -114,7 +114,7 @@ impl ModelFile {
     pub fn open(path: &Path) -> Result<Self, OnnxError> {
         let io = |source| OnnxError::Io { path: path.to_owned(), source };
         let damaged = |reason: &str| OnnxError::Damaged { reason: reason.to_owned() };
-        // Even opening a pipe waits for a writer, and reading one might never end.
+        // Opening a pipe would wait for a writer, and reading it might never end.
         if !std::fs::metadata(path).map_err(io)?.is_file() {
             return Err(damaged("it is not a regular file"));
         }
@@ -127,7 +127,7 @@ impl ModelFile {
         Ok(Self::from_bytes(bytes, path))
     }
 
-    /// A model in memory, as if it were the file at `path`: numbers outside of the model are looked for beside it.
+    /// A model in memory, as if it were the file at `path`: numbers in other files are searched in the folder of `path`.
     pub fn from_bytes(bytes: Vec<u8>, path: &Path) -> Self {
         let folder = path.parent().unwrap_or(Path::new("")).to_owned();
         Self { bytes, folder, path: path.to_owned() }
@@ -138,7 +138,7 @@ impl ModelFile {
         Model::parse(&self.bytes).map_err(damaged)
     }
 
-    /// What the model says about itself. Its nodes are not looked at.
+    /// The model's statements about itself. Its nodes are not read.
     ///
     /// # Errors
     /// [`OnnxError`] if it is damaged, or does not take images.
@@ -151,7 +151,7 @@ impl ModelFile {
     /// Recognises the layers of the model. Nothing in the file is trusted.
     ///
     /// # Errors
-    /// [`OnnxError`], which lists all nodes at once that are no layers.
+    /// [`OnnxError`]; if nodes are no layers, [`OnnxError::Nodes`] lists all of them.
     pub fn read(&self, ask: &Ask) -> Result<Network, OnnxError> {
         let model = self.model()?;
         let reader = Reader::new(&model, &self.folder, ask)?;
@@ -187,7 +187,7 @@ fn producer(model: &Model<'_>) -> String {
     injerto_files::printable(&text).to_string()
 }
 
-/// A graph of layers with a name that is fit for it.
+/// A graph of layers; its name is made printable.
 fn graph(name: &str, layers: Vec<Layer>) -> Result<Graph, OnnxError> {
     Ok(Graph::new(GraphSpec { name: injerto_files::printable(name).to_string(), layers })?)
 }

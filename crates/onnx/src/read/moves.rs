@@ -1,4 +1,4 @@
-//! Nodes that put no layer into the network: they look at a value in another way, or at a part of it.
+//! Reads nodes that only change the view of a value: its shape, the order of its axes, or a part of it.
 
 use std::rc::Rc;
 
@@ -12,7 +12,7 @@ use super::view::{Factor, View};
 use crate::proto::Node;
 use crate::tensor::Constant;
 
-/// The view, if there is one.
+/// The view as a value; an error if there is none.
 fn moved(view: Option<View>) -> Result<Value, String> {
     view.map(Value::Seen).ok_or_else(|| "it cuts through samples or axes in a way that no layer does".to_owned())
 }
@@ -33,7 +33,7 @@ impl Reader<'_> {
             None => (0..rank).rev().collect(),
         };
         if order.len() != rank || !(0..rank).all(|axis| order.contains(&axis)) {
-            return Err("its axes are not an order".to_owned());
+            return Err("its axes are not a permutation".to_owned());
         }
         Ok(Value::Seen(given.x.transposed(&order)))
     }
@@ -128,7 +128,7 @@ impl Reader<'_> {
             (Some(Some(Value::Known(lengths))), _) => sides(&lengths.to_ints())?,
             (_, Some(lengths)) => sides(lengths)?,
             _ => {
-                // Equal parts, of which the last may be shorter.
+                // The parts are equal, but the last one may be shorter.
                 let parts = usize::try_from(node.int("num_outputs", node.outputs.len() as i64))
                     .unwrap_or(0)
                     .clamp(1, node.outputs.len().max(1));
@@ -146,12 +146,12 @@ impl Reader<'_> {
         Ok(parts)
     }
 
-    /// Whether an axis of the value has the colours of the image itself.
+    /// Whether an axis of the value is the colours of the input image.
     fn is_colours(&self, x: &View, axis: usize) -> bool {
         x.layer == 0 && x.axes[axis] == [Factor::Part { length: 3, stride: 1 }]
     }
 
-    /// Notes that the network takes blue first. All of the network must see the image so.
+    /// Records that the network takes blue first, which must hold for the whole network.
     fn exchange_colours(&mut self) -> Result<(), String> {
         if self.drafts.len() > 1 || self.channel_order == ChannelOrder::Bgr {
             return Err("it exchanges the colours of the image a second time, or for a part of the network".to_owned());

@@ -1,4 +1,4 @@
-//! Normalisations.
+//! Reads normalisations.
 
 use injerto_graph::Operator;
 
@@ -11,7 +11,10 @@ use crate::tensor::Constant;
 impl Reader<'_> {
     pub(super) fn batch_normalised(&mut self, given: &Given<'_>) -> Result<Value, String> {
         let Given { node, x, .. } = given;
-        let batch = x.batch_axis().filter(|&axis| axis == 0 && x.axes.len() > 1).ok_or("it mixes the samples")?;
+        let batch = x
+            .batch_axis()
+            .filter(|&axis| axis == 0 && x.axes.len() > 1)
+            .ok_or("it mixes values of different images")?;
         let order: Vec<usize> = x.natural_order().into_iter().filter(|&axis| axis != 1).chain([1]).collect();
         let layer = self.materialise(x, &order)?;
         let channels = self.drafts[layer].shape.channels();
@@ -57,7 +60,7 @@ impl Reader<'_> {
         let groups = usize::try_from(node.int("num_groups", 0)).map_err(|_| "its number of groups is negative")?;
         let order: Vec<usize> = x.natural_order().into_iter().filter(|&axis| axis != 1).chain([1]).collect();
         let channels = shape.get(1).copied().unwrap_or(0);
-        // Old operator sets have one scale per group.
+        // In old operator sets, there is one scale per group.
         let each = |constant: &Constant| match constant.to_floats() {
             values if values.len() == channels => Ok(values),
             values if groups > 0 && values.len() == groups && channels % groups == 0 => {
@@ -66,7 +69,7 @@ impl Reader<'_> {
             _ => Err("its scale has another length"),
         };
         let (scale, shift) = (each(given.needed(1, "scale")?)?, each(given.needed(2, "shift")?)?);
-        let batch = x.batch_axis().filter(|&batch| batch != 1).ok_or("it mixes the samples")?;
+        let batch = x.batch_axis().filter(|&batch| batch != 1).ok_or("it mixes values of different images")?;
         let layer = self.materialise(x, &order)?;
         let weights = [("gamma", scale), ("beta", shift)].map(|(parameter, values)| Weight {
             parameter,
@@ -79,8 +82,8 @@ impl Reader<'_> {
         Ok(Value::Seen(self.placed(layer, &order, given.rank(), batch)))
     }
 
-    /// An instance normalisation whose channels are groups of channels of the layer: that is how exporters write a group
-    /// normalisation.
+    /// Reads an instance normalisation whose channels are groups of the layer's channels; exporters write group normalisations in this
+    /// way.
     pub(super) fn instance_normalised(&mut self, given: &Given<'_>) -> Result<Value, String> {
         let Given { node, x, shape, .. } = given;
         let (scale, shift) = (given.needed(1, "scale")?, given.needed(2, "shift")?);
@@ -92,11 +95,11 @@ impl Reader<'_> {
             _ => false,
         };
         if x.batch_axis() != Some(0) || !is_group || x.count() != stored.count() {
-            return Err("its channels are no groups of channels".to_owned());
+            return Err("its channels are not groups of a layer's channels".to_owned());
         }
         let (gamma, beta) = (scale.to_floats(), shift.to_floats());
         let has_own = groups == channels && gamma.len() == channels && beta.len() == channels;
-        // Parameters that are not trained yet are 1 and 0 as well.
+        // Untrained parameters are also 1 and 0.
         let is_parameter = has_own && node.inputs.get(1).is_some_and(|name| self.is_stored(name));
         let is_plain = scale.uniform() == Some(1.0) && shift.uniform() == Some(0.0) && !is_parameter;
         let weights = match (is_plain, has_own) {

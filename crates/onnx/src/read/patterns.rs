@@ -1,7 +1,7 @@
-//! Layers that an exporter has taken apart: layer normalisation, GELU, attention.
+//! Recognises layers that an exporter has written as several nodes: layer normalisation, GELU, attention.
 //!
-//! A pattern is recognised at its last node, from which its other nodes are found backwards. They may have been refused before, because
-//! alone they are no layers; then they no longer count as refused.
+//! A pattern is recognised at its last node, from which its other nodes are found backwards. Some of them may have been refused before, because
+//! they are no layers by themselves; if the pattern is recognised, they no longer count as refused.
 
 use injerto_graph::{Activation, Operator};
 
@@ -14,10 +14,10 @@ use crate::proto::Node;
 /// Nodes of a pattern, by their positions in the model.
 type Inner = Vec<usize>;
 
-/// Limit for the factors of a product, and for the nodes that a value passes through.
+/// Limit for the factors of a product, and for the nodes of a chain.
 const MOST_FACTORS: usize = 6;
 
-/// Whether two constants mean the same: exporters write them in single precision, and some with few digits.
+/// Whether a constant is the expected one, with some tolerance, because exporters write constants in single precision, and some with few digits.
 fn near(found: f64, meant: f64) -> bool {
     (found - meant).abs() <= 1e-4 * meant.abs()
 }
@@ -45,7 +45,7 @@ impl<'m> Reader<'m> {
         Ok(value)
     }
 
-    /// The node that makes a value, which becomes part of the pattern.
+    /// The node that computes a value, if its operator is `op`; it becomes part of the pattern.
     fn maker(&self, name: &str, op: &str, inner: &mut Inner) -> Option<&'m Node<'m>> {
         let &at = self.makers.get(name)?;
         let node = &self.model.graph.nodes[at];
@@ -55,18 +55,18 @@ impl<'m> Reader<'m> {
         })
     }
 
-    /// The value of a constant that is the same everywhere.
+    /// The value of a constant whose values are all equal.
     fn number(&self, name: &str) -> Option<f64> {
         self.constant_of(name).and_then(|constant| constant.uniform())
     }
 
-    /// The two inputs of a node, and the same in the other order.
+    /// The two inputs of a node, in both orders.
     fn both_ways(node: &'m Node<'m>) -> Option<[(&'m str, &'m str); 2]> {
         let [a, b] = node.inputs.as_slice() else { return None };
         Some([(a, b), (b, a)])
     }
 
-    /// A value as a product of a number and of other values.
+    /// Writes a value as a product of a number and of other values.
     fn product(&self, name: &'m str, inner: &mut Inner) -> (f64, Vec<&'m str>) {
         let (mut factor, mut rest, mut left) = (1.0, vec![name], Vec::new());
         for _ in 0..MOST_FACTORS * 2 {
@@ -93,7 +93,7 @@ impl<'m> Reader<'m> {
                     factor *= by;
                     rest.push(x);
                 }
-                // A product of values that is a layer already is not a part of this pattern.
+                // A product that is already a layer is not part of this pattern.
                 None if self.seen(name).is_some() && !inner.is_empty() => {
                     left.push(name);
                     continue;
@@ -109,7 +109,7 @@ impl<'m> Reader<'m> {
         (factor, left)
     }
 
-    /// `x * (1 + erf(x / sqrt(2))) / 2`, or its approximation by tanh.
+    /// Recognises `x * (1 + erf(x / sqrt(2))) / 2`, or its approximation by tanh.
     fn gelu(&self, node: &'m Node<'m>, inner: &mut Inner) -> Option<(View, Activation)> {
         let output = node.outputs.first()?;
         let (half, factors) = self.product(output, inner);
@@ -151,7 +151,7 @@ impl<'m> Reader<'m> {
         (base == x).then(|| self.number(exponent)).flatten()
     }
 
-    /// The value of which `name` is the mean over one axis that stays, and that axis.
+    /// If `name` is a mean over one axis, which stays with length 1: the value whose mean it is, and the axis.
     fn mean_of(&self, name: &str, inner: &mut Inner) -> Option<(&'m str, i64)> {
         let node = self.maker(name, "ReduceMean", inner)?;
         let axes = axes_of(node, node.inputs.get(1).and_then(|axes| self.constant_of(axes)))?;
@@ -159,7 +159,7 @@ impl<'m> Reader<'m> {
         (node.int("keepdims", 1) == 1).then_some((node.inputs.first()?, axis))
     }
 
-    /// `x` and the axis, if `name` is `x - mean(x)`.
+    /// If `name` is `x - mean(x)`: `x`, and the axis of the mean.
     fn centred(&self, name: &str, inner: &mut Inner) -> Option<(&'m str, i64)> {
         let node = self.maker(name, "Sub", inner)?;
         let [x, mean] = node.inputs.as_slice() else { return None };
@@ -167,7 +167,7 @@ impl<'m> Reader<'m> {
         (of == x).then_some((x, axis))
     }
 
-    /// `(x - mean) / sqrt(variance + epsilon)`.
+    /// Recognises `(x - mean) / sqrt(variance + epsilon)`.
     fn layer_normalisation(&mut self, node: &'m Node<'m>, inner: &mut Inner) -> Result<Option<Value>, String> {
         let Some((x, along, epsilon)) = self.standardised(node, inner) else { return Ok(None) };
         let Some(view) = self.seen(x).cloned() else { return Ok(None) };
@@ -210,12 +210,12 @@ impl<'m> Reader<'m> {
         })
     }
 
-    /// `x + gamma * (x * n) + beta`, the global response normalisation of ConvNeXt V2.
+    /// Recognises `x + gamma * (x * n) + beta`, the global response normalisation of ConvNeXt V2.
     fn response(&mut self, node: &'m Node<'m>, inner: &mut Inner) -> Result<Option<Value>, String> {
         let Some((x, along, epsilon, gamma, beta)) = self.response_of(node, inner) else { return Ok(None) };
         let Some(view) = self.seen(x).cloned() else { return Ok(None) };
         let along = axis(along, view.axes.len())?;
-        let batch = view.batch_axis().filter(|&batch| batch != along).ok_or("it mixes the samples")?;
+        let batch = view.batch_axis().filter(|&batch| batch != along).ok_or("it mixes values of different images")?;
         let order: Vec<usize> = view.natural_order().into_iter().filter(|&axis| axis != along).chain([along]).collect();
         let layer = self.materialise(&view, &order)?;
         let channels = self.drafts[layer].shape.channels();
@@ -238,7 +238,7 @@ impl<'m> Reader<'m> {
         Ok(Some(Value::Seen(self.placed(layer, &order, view.axes.len(), batch))))
     }
 
-    /// `x`, the axis of the channels, epsilon, and the names of gamma and beta.
+    /// The parts of a global response normalisation: `x`, the axis of the channels, epsilon, and the names of gamma and beta.
     fn response_of(&self, node: &'m Node<'m>, inner: &mut Inner) -> Option<(&'m str, i64, f64, &'m str, &'m str)> {
         Self::both_ways(node)?.into_iter().find_map(|(x, sum)| {
             let mut own = Inner::new();
@@ -255,7 +255,7 @@ impl<'m> Reader<'m> {
             let numbers = Self::both_ways(divisor)?.into_iter();
             let (epsilon, mean) = { numbers }.find_map(|(e, mean)| Some((self.number(e)?, mean)))?;
             let (of, along) = self.mean_of(mean, &mut own)?;
-            // A row of channels has no positions to sum over.
+            // If there is only one position, exporters write the norm as an absolute value.
             let of_norms = match self.maker(norms, "ReduceL2", &mut own) {
                 Some(norm) => norm.inputs.first(),
                 None => self.maker(norms, "Abs", &mut own)?.inputs.first(),
@@ -267,7 +267,7 @@ impl<'m> Reader<'m> {
         })
     }
 
-    /// A value without the numbers that it is multiplied with, and their product.
+    /// The product of the numbers by which a value is multiplied, and the value without them.
     fn unscaled(&self, name: &'m str, depth: usize, inner: &mut Inner) -> Option<(f64, View)> {
         let depth = depth.checked_sub(1)?;
         let (factor, of) = self.product(name, inner);
@@ -290,7 +290,7 @@ impl<'m> Reader<'m> {
         Some((factor, self.seen(plain)?.clone()))
     }
 
-    /// `softmax(q kᵀ / sqrt(d)) v` of several heads.
+    /// Recognises `softmax(q kᵀ / sqrt(d)) v` of several heads.
     fn attention(&mut self, node: &'m Node<'m>, inner: &mut Inner) -> Result<Option<Value>, String> {
         let Some((factor, [q, k, v])) = self.heads_of(node, inner) else { return Ok(None) };
         let Some(heads) = Heads::of(&q, &k, &v) else {
@@ -347,7 +347,7 @@ impl<'m> Reader<'m> {
         Ok(Some(Value::Seen(View { layer, axes, offset: 0 })))
     }
 
-    /// The factor of the scores, and queries, keys (not exchanged) and values, each `[…, tokens, depth]`.
+    /// The factor of the scores, and queries, keys (before their axes are exchanged) and values, each `[…, tokens, depth]`.
     fn heads_of(&self, node: &'m Node<'m>, inner: &mut Inner) -> Option<(f64, [View; 3])> {
         let [shares, values] = node.inputs.as_slice() else { return None };
         let softmax = self.maker(shares, "Softmax", inner)?;
@@ -366,7 +366,7 @@ impl<'m> Reader<'m> {
         Some((scale * of_queries * of_keys, [q, k.transposed(&exchanged), v]))
     }
 
-    /// A layer normalisation over one axis, without gamma and beta unless `weights` has them.
+    /// Adds a layer normalisation over one axis, with those of gamma and beta that `weights` has.
     pub(super) fn standardise(
         &mut self,
         x: &View,
@@ -374,7 +374,7 @@ impl<'m> Reader<'m> {
         epsilon: f64,
         weights: Vec<super::reader::Weight>,
     ) -> Result<Value, String> {
-        let batch = x.batch_axis().filter(|&batch| batch != along).ok_or("it mixes the samples")?;
+        let batch = x.batch_axis().filter(|&batch| batch != along).ok_or("it mixes values of different images")?;
         let x = self.whole(x)?;
         let order: Vec<usize> = x.natural_order().into_iter().filter(|&axis| axis != along).chain([along]).collect();
         let layer = self.materialise(&x, &order)?;
@@ -385,19 +385,19 @@ impl<'m> Reader<'m> {
     }
 }
 
-/// Sizes of an attention, and the strides of its tokens.
+/// The sizes of an attention, and the strides of its tokens.
 struct Heads {
     heads: usize,
     tokens: usize,
     others: usize,
     depth: usize,
     of_values: usize,
-    /// Strides of the tokens of queries, keys and values; a single token has none.
+    /// Strides of the tokens of queries, keys and values; `None` for a single token.
     rows: [Option<usize>; 3],
 }
 
 impl Heads {
-    /// The sizes of views `[…, tokens, depth]` whose heads are in the axes before.
+    /// The sizes of views `[…, tokens, depth]`, whose heads are in the axes before these two.
     fn of(q: &View, k: &View, v: &View) -> Option<Self> {
         let [(heads, tokens, depth, q_row), (k_heads, others, k_depth, k_row), (v_heads, v_others, of_values, v_row)] =
             [Self::one(q)?, Self::one(k)?, Self::one(v)?];
@@ -405,7 +405,7 @@ impl Heads {
         fits.then_some(Self { heads, tokens, others, depth, of_values, rows: [q_row, k_row, v_row] })
     }
 
-    /// Heads, tokens, depth and stride of the tokens of one view: heads lie side by side.
+    /// Heads, tokens, depth and stride of the tokens of one view; `None` unless the channels of its heads follow one another.
     fn one(view: &View) -> Option<(usize, usize, usize, Option<usize>)> {
         let (rest, [tokens, depth]) = view.axes.split_last_chunk::<2>()?;
         let part = |factors: &[Factor]| match factors {

@@ -1,4 +1,4 @@
-//! Pieces of a layer's output that become layers: positions of a sequence, and channels in any choice and order.
+//! Adds layers for parts of a layer's output: for some positions of a sequence, and for channels in any selection and order.
 
 use injerto_graph::Operator;
 
@@ -6,7 +6,7 @@ use super::reader::Reader;
 use super::view::{Factor, View};
 
 impl Reader<'_> {
-    /// The view of a layer of its own, if the value is a piece of a layer's output, or has its channels in another order.
+    /// If the value is a part of a layer's output, or has its channels in another order, adds a layer for it. Returns the value's view.
     pub(super) fn whole(&mut self, view: &View) -> Result<View, String> {
         let view = self.cropped(view)?;
         Ok(self.picked(&view)?.unwrap_or(view))
@@ -26,7 +26,7 @@ impl Reader<'_> {
         }
     }
 
-    /// The view of these places of an axis; `None` if it cannot be the axis of a layer's channels.
+    /// The view of these places of an axis; `None` if the axis cannot be the channels of a layer.
     pub(super) fn pick(&mut self, view: &View, axis: usize, places: Vec<usize>) -> Result<Option<View>, String> {
         let view = self.whole(view)?;
         let order: Vec<usize> = view.natural_order().into_iter().filter(|&at| at != axis).chain([axis]).collect();
@@ -34,20 +34,20 @@ impl Reader<'_> {
         if !is_apart || !view.lies_in_order(&order, self.drafts[view.layer].shape.count()) {
             return Ok(None);
         }
-        // A layer of this shape has the axis as its channels.
+        // In a layer of this shape, the axis is the channels.
         let layer = self.materialise(&view, &order)?;
         self.take(&View { layer, ..view }, Some(axis), places).map(Some)
     }
 
-    /// The view of a layer that takes the channels of the view from another layer. `None` if no axis of the view has channels and nothing
-    /// else, or they are all channels in their order.
+    /// Adds a layer that selects the view's channels from its layer, and returns the layer's view. `None` if no axis of the view consists of
+    /// channels only, or it has all channels in their order.
     fn picked(&mut self, view: &View) -> Result<Option<View>, String> {
         let stored = &self.drafts[view.layer].shape;
         let (all, count) = (stored.channels(), stored.count());
         let is_channel = |factor: &Factor| matches!(factor, Factor::Part { stride, .. } if *stride < all);
         let mut own = (0..view.axes.len()).filter(|&axis| view.axes[axis].iter().any(is_channel));
         let (axis, positions) = match (own.next(), own.next()) {
-            // One channel has no axis.
+            // A single channel has no axis.
             (None, _) if all > 1 && view.count() * all == count => (None, Some(vec![view.offset])),
             (Some(axis), None) => (Some(axis), view.positions(axis)),
             _ => return Ok(None),
@@ -58,7 +58,7 @@ impl Reader<'_> {
         }
     }
 
-    /// The view of a layer that takes these channels of the view's, with `axis` for them.
+    /// Adds a layer that selects these channels of the view's layer, and returns its view, in which they are `axis`.
     fn take(&mut self, view: &View, axis: Option<usize>, indices: Vec<usize>) -> Result<View, String> {
         let all = self.drafts[view.layer].shape.channels();
         let count = indices.len();
@@ -84,7 +84,7 @@ impl Reader<'_> {
         Ok(View { layer, axes, offset: 0 })
     }
 
-    /// The view of a layer of its own, if the value has positions of a sequence that are left when others are cropped.
+    /// If the value is what a crop leaves of a sequence, adds the crop. Returns the value's view.
     fn cropped(&mut self, view: &View) -> Result<View, String> {
         let stored = self.drafts[view.layer].shape.clone();
         let (all, count) = (stored.count(), view.count());
@@ -104,7 +104,7 @@ impl Reader<'_> {
         if count == all || view.offset + count > all {
             return Ok(view.clone());
         }
-        // Any length that divides the piece, its place and the whole is a position.
+        // A position may have any length that divides the part, its place and the whole.
         let own = stored.channels();
         let fits = count.is_multiple_of(own) && view.offset.is_multiple_of(own);
         let channels = if fits { own } else { divisor(divisor(count, view.offset), all) };

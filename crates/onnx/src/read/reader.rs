@@ -1,4 +1,4 @@
-//! Goes through the nodes of a model: computes constants, moves views, and adds layers.
+//! Goes through the nodes of a model: computes constants, changes views, and adds layers.
 
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
@@ -15,7 +15,7 @@ use crate::proto::{Model, Node, ValueInfo};
 use crate::tensor::Constant;
 use crate::{OnnxError, RefusedNode};
 
-/// A layer that was recognised.
+/// A recognised layer.
 #[derive(Debug)]
 pub(super) struct Draft {
     pub(super) name: String,
@@ -38,16 +38,16 @@ pub(super) struct Weight {
 /// A value of the model.
 #[derive(Debug, Clone)]
 pub(super) enum Value {
-    /// It does not depend on the image.
+    /// A value that does not depend on the image.
     Known(Rc<Constant>),
-    /// It does.
+    /// A value that depends on the image.
     Seen(View),
 }
 
-/// Limit for the number of values that all computed constants of a file have together: 2^30.
+/// Limit for the number of values of all computed constants of a file together: 2^30.
 const MOST_TOGETHER: usize = MOST_COMPUTED * 4;
 
-/// The model, as far as it was read.
+/// The model, and what has been read of it so far.
 pub(super) struct Reader<'m> {
     pub(super) model: &'m Model<'m>,
     folder: &'m Path,
@@ -66,9 +66,9 @@ pub(super) struct Reader<'m> {
     computed: usize,
     /// Nodes that are no layers, with their positions in the model.
     pub(super) refused: Vec<(usize, RefusedNode)>,
-    /// The node that makes each value.
+    /// The node that computes each value.
     pub(super) makers: HashMap<&'m str, usize>,
-    /// Name of the node that is being read, as the base of names of layers.
+    /// Name of the node that is being read, on which the names of its layers are based.
     here: String,
 }
 
@@ -139,7 +139,7 @@ impl<'m> Reader<'m> {
         Ok(())
     }
 
-    /// Reads a node. A node that needs the output of a refused node is passed over, unless it would be refused itself.
+    /// Reads a node. A node that needs the output of a refused node is skipped, unless it would be refused itself.
     fn node(&mut self, at: usize, node: &'m Node<'m>) {
         self.here = match (&*node.name, node.outputs.first()) {
             ("", Some(output)) => output.clone(),
@@ -202,12 +202,12 @@ impl<'m> Reader<'m> {
         Ok(constants.into_iter().map(|constant| Value::Known(Rc::new(constant))).collect())
     }
 
-    /// A name that is fit for a layer and not yet taken.
+    /// A valid name for a layer that no other layer has.
     pub(super) fn fresh(&mut self, wanted: &str) -> String {
         let mut base = printable(wanted).to_string();
         let longest = limits::LONGEST_NAME - 8;
         if base.len() > longest {
-            // The end of a path says most.
+            // The end of a path is the most specific part.
             let cut = (base.len() - longest..base.len()).find(|&at| base.is_char_boundary(at)).unwrap_or(base.len());
             base.drain(..cut);
         }
@@ -243,8 +243,8 @@ impl<'m> Reader<'m> {
         Ok(self.drafts.len() - 1)
     }
 
-    /// The layer whose output has the axes of the view in this order. Axes of length 1 may be added or dropped, and neighbours be
-    /// joined or split, by a layer that changes the shape.
+    /// The layer whose output has the axes of the view in this order. If necessary, a layer is added that changes the shape: it adds or drops
+    /// axes of length 1, and joins or splits neighbouring axes.
     pub(super) fn materialise(&mut self, view: &View, order: &[usize]) -> Result<usize, String> {
         let count = self.drafts[view.layer].shape.count();
         let covers = (0..view.axes.len()).all(|axis| order.contains(&axis) || Some(axis) == view.batch_axis());
@@ -256,7 +256,7 @@ impl<'m> Reader<'m> {
         self.with_shape(view.layer, shape)
     }
 
-    /// The layer with the same values in another shape.
+    /// A layer with the values of `layer` in another shape, which is added if necessary.
     pub(super) fn with_shape(&mut self, layer: usize, shape: Vec<usize>) -> Result<usize, String> {
         if self.drafts[layer].shape.0 == shape {
             return Ok(layer);
@@ -296,7 +296,7 @@ impl<'m> Reader<'m> {
         View { layer, axes, offset: 0 }
     }
 
-    /// Orders of the axes of a value that a layer may have. They differ where axes have length 1, which lie anywhere.
+    /// The orders of a value's axes that a layer may have. There are several, because axes of length 1 may be at any place.
     pub(super) fn orders(&self, view: &View) -> Vec<Vec<usize>> {
         let batch = view.batch_axis();
         let mut orders = Vec::with_capacity(3);
@@ -306,7 +306,7 @@ impl<'m> Reader<'m> {
         orders.push(view.natural_order());
         orders.push((0..view.axes.len()).filter(|axis| Some(*axis) != batch).collect());
         let (all, stored) = (view.shape(self.batch), &self.drafts[view.layer].shape.0);
-        // An order in which the layer already is needs no change of its shape.
+        // The order that the layer already has comes first, because it needs no change of shape.
         orders.sort_by_key(|order| order.iter().map(|&axis| all[axis]).ne(stored.iter().copied()));
         orders
     }
@@ -341,7 +341,7 @@ impl<'m> Reader<'m> {
     }
 }
 
-/// The image that a model takes. A number that the model leaves open is `None`.
+/// The image that a model takes; `None` for numbers that the model leaves open.
 pub(super) struct Image<'m> {
     name: &'m str,
     samples: Option<usize>,
@@ -382,12 +382,12 @@ pub(super) fn image<'m>(model: &'m Model<'m>) -> Result<Image<'m>, String> {
     Ok(Image { name: &info.name, samples, height, width, channels_first })
 }
 
-/// An error of shape inference without the layer, which the caller names.
+/// The reason of an error of shape inference, without the layer's name, which the caller adds.
 fn reason_of(error: &str) -> String {
     error.split_once("): ").map_or(error, |(_, reason)| reason).to_owned()
 }
 
-/// Operators that are read as layers, as views or as constants, in some form at least.
+/// Whether an operator is read as a layer, as a view or as a constant, at least with some of its options.
 fn is_known(op: &str) -> bool {
     const KNOWN: &[&str] = &[
         "Abs",

@@ -1,4 +1,4 @@
-//! `Resize` of constants: the grid of an embedding of positions, which an exporter interpolates in the model.
+//! Computes `Resize` of constants: of a position embedding's grid, which some exporters interpolate in the model.
 //!
 //! Source: <https://onnx.ai/onnx/operators/onnx__Resize.html>.
 
@@ -6,7 +6,7 @@ use super::shapes::{MOST_COMPUTED, sides};
 use crate::proto::Node;
 use crate::tensor::{Constant, count};
 
-/// Places and weights of the values that make each value of a longer or shorter row.
+/// For each value of a resized row, the places and weights of the values from which it is interpolated.
 type Taps = Vec<Vec<(usize, f64)>>;
 
 /// Resizes the last two axes of a constant of four axes.

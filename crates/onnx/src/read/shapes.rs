@@ -3,7 +3,7 @@
 /// Limit for the number of values of a constant that is computed: 2^28, which is 1 GiB in single precision.
 pub(super) const MOST_COMPUTED: usize = 1 << 28;
 
-/// The shape in which two shapes are repeated to fit each other.
+/// The shape to which two shapes are broadcast; `None` if they do not fit.
 pub(super) fn broadcast(a: &[usize], b: &[usize]) -> Option<Vec<usize>> {
     let rank = a.len().max(b.len());
     let side = |shape: &[usize], at: usize| (at + shape.len()).checked_sub(rank).map_or(1, |at| shape[at]);
@@ -30,7 +30,7 @@ pub(super) fn sides(values: &[i64]) -> Result<Vec<usize>, String> {
     values.iter().map(|&side| usize::try_from(side).map_err(|_| format!("a side is {side}"))).collect()
 }
 
-/// The target of a `Reshape` of `shape`: 0 keeps a side, and -1 is what is left.
+/// The target of a `Reshape` of `shape`. In `wanted`, 0 keeps a side, and -1 stands for the side that follows from the others.
 pub(super) fn target(wanted: &[i64], shape: &[usize], allow_zero: bool) -> Result<Vec<usize>, String> {
     let keep = |(at, &side): (usize, &i64)| match side {
         0 if !allow_zero => {
@@ -47,7 +47,7 @@ pub(super) fn target(wanted: &[i64], shape: &[usize], allow_zero: bool) -> Resul
     sides(&wanted.iter().map(|&side| if side == -1 { left as i64 } else { side }).collect::<Vec<_>>())
 }
 
-/// The decimal that was meant by a number in single precision: 1e-5, and not 9.999999747378752e-6.
+/// The shortest decimal that is rounded to this number in single precision, for example 1e-5, and not 9.999999747378752e-6.
 pub(super) fn shortest(value: f32) -> f64 {
     value.to_string().parse().expect("a number in single precision is also one in double precision")
 }

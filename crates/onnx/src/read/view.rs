@@ -1,13 +1,13 @@
-//! Views: how the axes of a value in an ONNX graph lie in the output of a layer.
+//! Views: how the axes of a value in an ONNX graph are arranged in the output of a layer.
 //!
-//! Exporters move axes a lot (channels first and last, tokens, heads, merged and split axes), and layers do not. A [`View`] says for each
-//! axis of the value which parts of the layer's output it runs through, so that exchanging, merging and splitting axes only changes
-//! the view. A layer is added only where an operator needs its input in an order that the view does not have.
+//! Exporters write many nodes that move axes (channels first and last, tokens, heads, merged and split axes), for which there are no layers. For
+//! each axis of a value, a [`View`] says which steps it takes in the layer's output, so exchanging, merging and splitting axes changes only
+//! the view. A layer is added only if an operator needs its input in an order that the view does not have.
 
 /// A part of an axis.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Factor {
-    /// The samples.
+    /// The axis of the samples.
     Batch,
     /// `length` steps of `stride` values in the layer's output for one sample, row by row.
     Part { length: usize, stride: usize },
@@ -25,7 +25,7 @@ pub(super) struct View {
 }
 
 /// Length of the axis of samples in files that leave it open. It is a prime number and larger than any side of a network, so that it
-/// cannot be mistaken for anything else after arithmetic with shapes.
+/// can be recognised after arithmetic with shapes.
 pub(super) const BATCH: usize = 2_147_483_629;
 
 /// Length of an axis.
@@ -59,7 +59,7 @@ impl View {
         self.axes.iter().map(|axis| side(axis, batch)).collect()
     }
 
-    /// The axis of the samples, if they have one to themselves.
+    /// The axis of the samples; `None` if they are not an axis by themselves.
     pub(super) fn batch_axis(&self) -> Option<usize> {
         self.axes.iter().position(|axis| axis == &[Factor::Batch])
     }
@@ -78,7 +78,7 @@ impl View {
         for &wanted in shape {
             let (mut axis, mut length) = (Vec::new(), 1_usize);
             loop {
-                // A batch of one would otherwise be left over.
+                // A batch of one sample must be taken here, because it would be left over otherwise.
                 let takes_batch = batch == 1 && rest.last() == Some(&Factor::Batch) && axis.is_empty();
                 if length == wanted && !takes_batch {
                     break;
@@ -119,7 +119,7 @@ impl View {
         Some(positions)
     }
 
-    /// Whether the values of one sample, with its axes in this order, lie as in the layer's output.
+    /// Whether the values of one sample, with its axes in this order, are in the order of the layer's output.
     pub(super) fn lies_in_order(&self, axes: &[usize], count: usize) -> bool {
         let factors: Vec<Factor> = axes.iter().flat_map(|&axis| self.axes[axis].iter().copied()).collect();
         let mut expected = 1;
@@ -154,8 +154,7 @@ impl View {
         Some(view)
     }
 
-    /// All axes but that of the samples, in the order in which the layer has them. Axes of length 1 keep their place after their
-    /// neighbour.
+    /// All axes except that of the samples, in the order of the layer's output. An axis of length 1 stays after the axis before it.
     pub(super) fn natural_order(&self) -> Vec<usize> {
         let stride = |axis: &usize| {
             let of = |factor: &Factor| match factor {
@@ -171,7 +170,7 @@ impl View {
     }
 }
 
-/// Joins neighbours that are one part.
+/// Joins neighbouring factors that together are one part.
 fn joined(factors: Vec<Factor>) -> Vec<Factor> {
     let mut joined: Vec<Factor> = Vec::with_capacity(factors.len());
     for factor in factors {

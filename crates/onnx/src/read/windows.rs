@@ -1,4 +1,4 @@
-//! Convolutions, poolings and padding.
+//! Reads convolutions, poolings and padding.
 
 use injerto_graph::{Activation, Operator, Padding, Window};
 
@@ -153,7 +153,7 @@ impl Reader<'_> {
         Ok(self.of_image(layer))
     }
 
-    /// Zeros around the image.
+    /// Reads zero padding around the image.
     pub(super) fn padding(&mut self, node: &Node<'_>, x: &View, inputs: &[Option<&Constant>]) -> Result<Value, String> {
         let input = |at: usize| inputs.get(at).copied().flatten();
         if node.text("mode").unwrap_or("constant") != "constant" {
@@ -184,7 +184,7 @@ impl Reader<'_> {
         }
         let batch = x.batch_axis().ok_or("it pads the samples")?;
         let padded: Vec<usize> = (0..rank).filter(|&axis| of_axis[axis] != [0, 0]).collect();
-        // Channels are the axis that lies last in the layer; axes of length 1 may lie anywhere.
+        // The channels are the last axis in the layer; axes of length 1 may be at any place.
         let count = self.drafts[x.layer].shape.count();
         let fits = |order: &Vec<usize>| {
             order.len() == 3 && x.lies_in_order(order, count) && padded.iter().all(|axis| order[..2].contains(axis))

@@ -6,29 +6,12 @@ use super::{Attribute, Lowering, Placed};
 use crate::OnnxError;
 
 impl Lowering<'_, '_> {
-    /// A layer.
+    /// Writes a layer, and returns its output.
     pub(super) fn layer(&mut self, graph: &Graph, node: &Node, inputs: &[Placed]) -> Result<Placed, OnnxError> {
         let (name, shape) = (node.name(), &node.shape.0);
         let input_shape = &graph.nodes()[node.inputs[0]].shape.0;
         let is_image = input_shape.len() == 3;
-        // These layers take channels in any order, or exchange them themselves.
-        let takes_any = matches!(
-            node.operator(),
-            Operator::Rescaling { .. }
-                | Operator::Normalization {}
-                | Operator::ReLU { .. }
-                | Operator::Activation { .. }
-                | Operator::Softmax {}
-                | Operator::LayerScale {}
-                | Operator::LayerNormalization { .. }
-                | Operator::GlobalResponseNormalization { .. }
-                | Operator::PositionEmbedding { .. }
-                | Operator::Dense { .. }
-                | Operator::Dropout { .. }
-                | Operator::Flatten {}
-                | Operator::Reshape { .. }
-        );
-        let x = match is_image && !takes_any {
+        let x = match is_image && !takes_both_orders(node.operator()) {
             true => self.channels_first(&inputs[0]),
             false => inputs[0].clone(),
         };
@@ -44,7 +27,7 @@ impl Lowering<'_, '_> {
                 let scaled = self.node(format!("{name}/scaled"), "Mul", &[&x.name, &scale], Vec::new());
                 placed(self.node(name, "Add", &[&scaled, &offset], Vec::new()))
             }
-            // Keras's backend epsilon limits the deviation.
+            // As in Keras, the deviation is at least the backend's epsilon.
             Operator::Normalization {} => {
                 let mean = self.needed(node, Role::Mean)?.to_vec();
                 let variance = self.needed(node, Role::Variance)?;
@@ -58,7 +41,7 @@ impl Lowering<'_, '_> {
                 let [kh, kw] = *kernel_size;
                 let inputs = node.parameters[0].shape[2];
                 let kernel = self.needed(node, Role::ConvolutionKernel)?;
-                // [field, in, out] -> [out, in, field]
+                // The axes [field, in, out] become [out, in, field].
                 let kernel = transposed(kernel, [kh * kw, inputs, *filters], [2, 1, 0]);
                 let kernel = self.kernel(format!("{name}/kernel"), &[*filters, inputs, kh, kw], kernel)?;
                 let window = [*kernel_size, *strides, *dilation_rate];
@@ -70,7 +53,7 @@ impl Lowering<'_, '_> {
                 let [kh, kw] = *kernel_size;
                 let (channels, all) = (input_shape[2], shape[2]);
                 let kernel = self.needed(node, Role::DepthwiseKernel)?;
-                // [field, channels * multiplier] -> [channels * multiplier, field]
+                // The axes [field, channels * multiplier] become [channels * multiplier, field].
                 let kernel = transposed(kernel, [kh * kw, all, 1], [1, 0, 2]);
                 let kernel = self.kernel(format!("{name}/kernel"), &[all, 1, kh, kw], kernel)?;
                 let mut attributes = sliding([*kernel_size, *strides, *dilation_rate], *padding, input_shape);
@@ -94,37 +77,7 @@ impl Lowering<'_, '_> {
                 self.convolution(node, &placed(between_name), pointwise, attributes, *activation)?
             }
             Operator::BatchNormalization { epsilon, .. } => {
-                let channels = *input_shape.last().expect("a shape has at least one axis");
-                let mean = self.needed(node, Role::MovingMean)?.to_vec();
-                let variance = self.needed(node, Role::MovingVariance)?.to_vec();
-                let or = |values: Option<&[f32]>, default: f32| match values {
-                    Some(values) => values.to_vec(),
-                    None => vec![default; channels],
-                };
-                let gamma = or(self.values(node, Role::Gamma)?, 1.0);
-                let beta = or(self.values(node, Role::Beta)?, 0.0);
-                if is_image || input_shape.len() == 1 {
-                    let parameters =
-                        [("gamma", gamma), ("beta", beta), ("moving_mean", mean), ("moving_variance", variance)];
-                    let names =
-                        parameters.map(|(what, values)| self.floats(format!("{name}/{what}"), &[channels], values));
-                    let inputs = [&*x.name, &names[0], &names[1], &names[2], &names[3]];
-                    let attributes = vec![("epsilon", Attribute::Float(*epsilon as f32))];
-                    placed(self.node(name, "BatchNormalization", &inputs, attributes))
-                } else {
-                    // ONNX normalises the second axis, but channels are the last one here.
-                    let factor: Vec<f64> = (gamma.iter().zip(&variance))
-                        .map(|(&gamma, &variance)| f64::from(gamma) / (f64::from(variance) + epsilon).sqrt())
-                        .collect();
-                    let shift = (beta.iter().zip(&mean).zip(&factor))
-                        .map(|((&beta, &mean), factor)| (f64::from(beta) - f64::from(mean) * factor) as f32)
-                        .collect();
-                    let factor = factor.iter().map(|&value| value as f32).collect();
-                    let factor = self.per_channel(name, "factor", factor, false);
-                    let shift = self.per_channel(name, "shift", shift, false);
-                    let scaled = self.node(format!("{name}/scaled"), "Mul", &[&x.name, &factor], Vec::new());
-                    placed(self.node(name, "Add", &[&scaled, &shift], Vec::new()))
-                }
+                self.batch_normalization(node, &x, *epsilon, input_shape)?
             }
             Operator::ReLU { max_value, negative_slope } if *negative_slope != 0.0 => {
                 let alpha = vec![("alpha", Attribute::Float(*negative_slope as f32))];
@@ -163,18 +116,7 @@ impl Lowering<'_, '_> {
                 Placed { name: value, first: x.first }
             }
             Operator::DotProductAttention { num_heads } => self.attention(graph, node, inputs, *num_heads)?,
-            Operator::PrependTokens { count } => {
-                let tokens = self.needed(node, Role::Embedding)?.to_vec();
-                let sides = [1, *count, input_shape[1]];
-                let tokens = self.floats(format!("{name}/embeddings"), &sides, tokens);
-                let part = vec![("start", Attribute::Int(0)), ("end", Attribute::Int(1))];
-                let batch = self.node(format!("{name}/batch"), "Shape", &[&x.name], part);
-                let rest = self.ints(format!("{name}/sides"), vec![sides[1] as i64, sides[2] as i64]);
-                let along = |axis| vec![("axis", Attribute::Int(axis))];
-                let shape = self.node(format!("{name}/shape"), "Concat", &[&batch, &rest], along(0));
-                let all = self.node(format!("{name}/tokens"), "Expand", &[&tokens, &shape], Vec::new());
-                Placed { name: self.node(name, "Concat", &[&all, &x.name], along(1)), first: false }
-            }
+            Operator::PrependTokens { count } => self.prepend(node, &x, *count, input_shape[1])?,
             Operator::PositionEmbedding { resample } => {
                 let learned = self.needed(node, Role::Embedding)?;
                 let values = match resample {
@@ -260,7 +202,48 @@ impl Lowering<'_, '_> {
         })
     }
 
-    /// Values per channel, in a shape that is repeated over the other axes.
+    /// Writes a batch normalisation with its running statistics. Images and vectors take the operator of ONNX; other shapes take a product and a sum.
+    fn batch_normalization(
+        &mut self,
+        node: &Node,
+        x: &Placed,
+        epsilon: f64,
+        input_shape: &[usize],
+    ) -> Result<Placed, OnnxError> {
+        let name = node.name();
+        let channels = *input_shape.last().expect("a shape has at least one axis");
+        let mean = self.needed(node, Role::MovingMean)?.to_vec();
+        let variance = self.needed(node, Role::MovingVariance)?.to_vec();
+        let or = |values: Option<&[f32]>, default: f32| match values {
+            Some(values) => values.to_vec(),
+            None => vec![default; channels],
+        };
+        let gamma = or(self.values(node, Role::Gamma)?, 1.0);
+        let beta = or(self.values(node, Role::Beta)?, 0.0);
+        let value = if matches!(input_shape.len(), 1 | 3) {
+            let parameters = [("gamma", gamma), ("beta", beta), ("moving_mean", mean), ("moving_variance", variance)];
+            let names = parameters.map(|(what, values)| self.floats(format!("{name}/{what}"), &[channels], values));
+            let inputs = [&*x.name, &names[0], &names[1], &names[2], &names[3]];
+            let attributes = vec![("epsilon", Attribute::Float(epsilon as f32))];
+            self.node(name, "BatchNormalization", &inputs, attributes)
+        } else {
+            // ONNX normalises the second axis, but here channels are the last axis, so the layer is written as a product and a sum.
+            let factor: Vec<f64> = (gamma.iter().zip(&variance))
+                .map(|(&gamma, &variance)| f64::from(gamma) / (f64::from(variance) + epsilon).sqrt())
+                .collect();
+            let shift = (beta.iter().zip(&mean).zip(&factor))
+                .map(|((&beta, &mean), factor)| (f64::from(beta) - f64::from(mean) * factor) as f32)
+                .collect();
+            let factor = factor.iter().map(|&value| value as f32).collect();
+            let factor = self.per_channel(name, "factor", factor, false);
+            let shift = self.per_channel(name, "shift", shift, false);
+            let scaled = self.node(format!("{name}/scaled"), "Mul", &[&x.name, &factor], Vec::new());
+            self.node(name, "Add", &[&scaled, &shift], Vec::new())
+        };
+        Ok(Placed { name: value, first: x.first })
+    }
+
+    /// Adds a tensor with one value per channel, in a shape that is repeated over the other axes.
     pub(super) fn per_channel(&mut self, layer: &str, what: &str, values: Vec<f32>, is_image: bool) -> String {
         let channels = values.len();
         let shape = if is_image { vec![channels, 1, 1] } else { vec![channels] };
@@ -301,13 +284,13 @@ impl Lowering<'_, '_> {
                 let gate = self.node(format!("{name}/sigmoid"), "Sigmoid", &[&x.name], Vec::new());
                 self.node(name, "Mul", &[&x.name, &gate], Vec::new())
             }
-            // x * (1 + erf(x / sqrt(2))) / 2
+            // GELU is x * (1 + erf(x / sqrt(2))) / 2.
             Activation::Gelu => {
                 let scaled = self.times(&format!("{name}/scaled"), &x.name, std::f32::consts::FRAC_1_SQRT_2);
                 let erf = self.node(format!("{name}/erf"), "Erf", &[&scaled], Vec::new());
                 self.half_times_one_plus(name, &x.name, &erf)
             }
-            // x * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 * x^3))) / 2
+            // Its approximation is x * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 * x^3))) / 2.
             Activation::GeluTanh => {
                 let square = self.node(format!("{name}/square"), "Mul", &[&x.name, &x.name], Vec::new());
                 let cube = self.node(format!("{name}/cube"), "Mul", &[&square, &x.name], Vec::new());
@@ -371,6 +354,26 @@ impl Lowering<'_, '_> {
     }
 }
 
+/// Whether a layer takes images in both orders of axes, or exchanges axes itself.
+fn takes_both_orders(operator: &Operator) -> bool {
+    matches!(
+        operator,
+        Operator::Rescaling { .. }
+            | Operator::Normalization {}
+            | Operator::ReLU { .. }
+            | Operator::Activation { .. }
+            | Operator::Softmax {}
+            | Operator::LayerScale {}
+            | Operator::LayerNormalization { .. }
+            | Operator::GlobalResponseNormalization { .. }
+            | Operator::PositionEmbedding { .. }
+            | Operator::Dense { .. }
+            | Operator::Dropout { .. }
+            | Operator::Flatten {}
+            | Operator::Reshape { .. }
+    )
+}
+
 /// Name of the node before an activation that is part of a layer.
 fn linear_name(layer: &str, activation: Activation) -> String {
     match activation {
@@ -387,7 +390,7 @@ fn sliding(
 ) -> Vec<(&'static str, Attribute)> {
     let pads = [0, 1].map(|axis| {
         let padded = window_padding(padding, axis, input[axis], window[axis], strides[axis], dilations[axis]);
-        padded.expect("shape inference has found room for the window").0
+        padded.expect("shape inference has checked that the window fits").0
     });
     let ints = |values: [usize; 2]| Attribute::Ints(values.iter().map(|&value| value as i64).collect());
     let pads = [pads[0].0, pads[1].0, pads[0].1, pads[1].1].map(|zeros| zeros as i64);

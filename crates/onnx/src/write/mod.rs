@@ -15,7 +15,7 @@ use injerto_graph::{ChannelOrder, Graph, Node, Preprocessing, Role};
 use crate::OnnxError;
 use crate::wire::{Message, Number};
 
-/// Number type of the stored kernels.
+/// Number format of the stored kernels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Precision {
     /// 32 bits.
@@ -28,11 +28,11 @@ pub enum Precision {
 /// How the outputs of the network become probabilities.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Answer {
-    /// They are probabilities already.
+    /// The outputs are probabilities.
     Probabilities,
-    /// Through a sigmoid each.
+    /// Each output goes through a sigmoid.
     Sigmoid,
-    /// Through a softmax of all.
+    /// All outputs go through a softmax.
     Softmax,
 }
 
@@ -48,15 +48,15 @@ pub struct Classifier<'a> {
     pub preprocessing: &'a Preprocessing,
     /// How outputs become probabilities. One unit gives two columns, of which the second is the output.
     pub answer: Answer,
-    /// Keys and texts that the file carries.
+    /// Keys and texts that are stored in the file.
     pub metadata: &'a [(String, String)],
-    /// Number type of the kernels.
+    /// Number format of the kernels.
     pub precision: Precision,
 }
 
-/// Operator set of ONNX; all runtimes of the last years know it.
+/// Version of ONNX's operator set, which has been supported by all runtimes for years.
 const OPSET: i64 = 17;
-/// Version of the file format that came with the operator set.
+/// Version of the file format that was published with the operator set.
 const IR_VERSION: i64 = 8;
 /// Size limit of a protocol buffer.
 const LARGEST: usize = i32::MAX as usize;
@@ -117,7 +117,7 @@ impl Classifier<'_> {
     }
 }
 
-/// A `ValueInfoProto`; a side is a number, or the name of a number that is not fixed.
+/// A `ValueInfoProto`; each side is a number, or the name of a number that is not fixed.
 fn value<'m>(name: &str, sides: &[Result<usize, &str>]) -> Message<'m> {
     let mut shape = Message::new();
     for side in sides {
@@ -196,7 +196,7 @@ impl TensorText {
 #[derive(Debug, Clone, PartialEq)]
 struct Placed {
     name: String,
-    /// Whether an image is `[batch, channels, height, width]`. Values that are not images are never so.
+    /// Whether it is an image `[batch, channels, height, width]`; `false` for all other values.
     first: bool,
 }
 
@@ -334,7 +334,7 @@ impl<'a, 'p> Lowering<'a, 'p> {
         Placed { name, first }
     }
 
-    /// Preprocessing and all layers.
+    /// Writes the preprocessing and all layers, and returns the output of the last one.
     fn network(&mut self, model: &Classifier<'_>) -> Result<Placed, OnnxError> {
         let mut placed: Vec<Placed> = Vec::with_capacity(model.graph.len());
         for node in model.graph.nodes() {
@@ -348,7 +348,7 @@ impl<'a, 'p> Lowering<'a, 'p> {
         Ok(placed.pop().expect("a graph has at least its input"))
     }
 
-    /// `x * (scale / std) - mean / std` per channel, in the network's order of colours.
+    /// Writes the preprocessing, `x * (scale / std) - mean / std` per channel, in the network's order of colours.
     fn input(&mut self, how: &Preprocessing) -> Placed {
         let mut name = IMAGE.to_owned();
         if how.channel_order == ChannelOrder::Bgr {

@@ -1,4 +1,4 @@
-//! Layers that take many nodes: group normalisation, global response normalisation, attention.
+//! Layers that are written as many nodes: learned tokens, group normalisation, global response normalisation, attention.
 
 use injerto_graph::{Graph, Node, Role};
 
@@ -6,7 +6,28 @@ use super::{Attribute, Lowering, Placed};
 use crate::OnnxError;
 
 impl Lowering<'_, '_> {
-    /// Group normalisation as an instance normalisation whose channels are the groups.
+    /// Writes learned tokens before those of `x`, once for each sample of the batch.
+    pub(super) fn prepend(
+        &mut self,
+        node: &Node,
+        x: &Placed,
+        count: usize,
+        channels: usize,
+    ) -> Result<Placed, OnnxError> {
+        let name = node.name();
+        let tokens = self.needed(node, Role::Embedding)?.to_vec();
+        let sides = [1, count, channels];
+        let tokens = self.floats(format!("{name}/embeddings"), &sides, tokens);
+        let part = vec![("start", Attribute::Int(0)), ("end", Attribute::Int(1))];
+        let batch = self.node(format!("{name}/batch"), "Shape", &[&x.name], part);
+        let rest = self.ints(format!("{name}/sides"), vec![sides[1] as i64, sides[2] as i64]);
+        let along = |axis| vec![("axis", Attribute::Int(axis))];
+        let shape = self.node(format!("{name}/shape"), "Concat", &[&batch, &rest], along(0));
+        let all = self.node(format!("{name}/tokens"), "Expand", &[&tokens, &shape], Vec::new());
+        Ok(Placed { name: self.node(name, "Concat", &[&all, &x.name], along(1)), first: false })
+    }
+
+    /// Writes a group normalisation as an instance normalisation whose channels are the groups.
     pub(super) fn groups(
         &mut self,
         node: &Node,
@@ -17,7 +38,7 @@ impl Lowering<'_, '_> {
     ) -> Result<Placed, OnnxError> {
         let name = node.name();
         let channels = *shape.last().expect("a shape has at least one axis");
-        // Channels come after the samples, and positions after the channels.
+        // The order of axes must be samples, channels, positions.
         let exchanged = |this: &mut Self, part: &str, x: &str| {
             this.node(format!("{name}/{part}"), "Transpose", &[x], vec![("perm", Attribute::Ints(vec![0, 2, 1]))])
         };
@@ -52,7 +73,7 @@ impl Lowering<'_, '_> {
         })
     }
 
-    /// `x + gamma * (x * n) + beta`, where `n` is the norm of a channel, as seen from the mean of all norms.
+    /// Writes `x + gamma * (x * n) + beta`, where `n` is the norm of a channel divided by the mean of all norms.
     pub(super) fn response(&mut self, node: &Node, x: &Placed, epsilon: f64, axes: usize) -> Result<Placed, OnnxError> {
         let name = node.name();
         let x = self.channels_last(x).name;
@@ -76,7 +97,7 @@ impl Lowering<'_, '_> {
         Ok(Placed { name: self.node(name, "Add", &[&x, &sum], Vec::new()), first: false })
     }
 
-    /// `softmax(q kᵀ / sqrt(d)) v` of each head.
+    /// Writes `softmax(q kᵀ / sqrt(d)) v` for all heads.
     pub(super) fn attention(
         &mut self,
         graph: &Graph,

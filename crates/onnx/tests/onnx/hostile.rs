@@ -1,4 +1,4 @@
-//! Models that are damaged, hostile, or made of nodes that are no layers.
+//! Models that are damaged or hostile, or consist of nodes that are no layers.
 
 use std::path::Path;
 
@@ -80,7 +80,7 @@ fn all_nodes_that_are_no_layers_are_named_at_once() {
     assert_eq!(named, [("GridSample", "grid"), ("Det", "determinant"), ("MaxPool", "pool")]);
     assert!(error.to_string().contains("MaxPool 'pool': it has no kernel_shape"), "{error}");
     assert!(error.to_string().contains("name its last node as `backbone.last_layer`"), "{error}");
-    // A last layer that is misspelt is the first thing to mend.
+    // If the name of the last layer is misspelt, the error says so before it lists nodes.
     let asked = |last: &str| Ask { last_layer: Some(last.to_owned()), ..Ask::default() };
     let error = read(&parts, &asked("stemm")).expect_err("there is no such node").to_string();
     assert!(error.contains("it has no node 'stemm' to be its last layer"), "{error}");
@@ -132,7 +132,7 @@ fn numbers_in_other_files_must_lie_in_the_folder() {
 
 #[test]
 fn constants_that_would_be_huge_are_refused() {
-    // A gigabyte of ones, expanded again and again, would be made of a few bytes.
+    // A few bytes would become a gigabyte of ones, which would be expanded again and again.
     let shape = [field(1, "value_ints"), vec![8 << 3, 0x80, 0x80, 0x80, 0x80, 0x04]].concat();
     let parts = [
         node("Constant", "side", &[], "n", &[shape]),
@@ -155,7 +155,7 @@ fn damaged_models_are_errors() {
     for _ in 0..20_000 {
         let mut bytes = whole.clone();
         for _ in 0..1 + random.below(3) {
-            // Most bytes are the numbers of the kernel, which damage nothing.
+            // Most bytes are numbers of the kernel, and changing these damages nothing.
             let at =
                 if random.below(4) == 0 { random.below(bytes.len()) } else { random.below(200) * bytes.len() / 200 };
             bytes[at] = random.bits() as u8;
@@ -203,7 +203,7 @@ fn an_offset_of_equal_numbers_is_a_parameter_if_the_model_has_stored_it() {
     let (embeddings, none) = (["stem/kernel", "sum/embeddings"], ["stem/kernel"]);
     check(4, &[zeros("k", &[1, 4, 8, 8])], &embeddings);
     check(4, &[zeros("k", &[8, 8])], &embeddings);
-    // Exporters store it in another order of axes, or with more rows than the image needs.
+    // Exporters may store it with another order of axes, or with more rows than the image needs.
     let sides = |values: &[u8]| [field(1, "value_ints"), values.iter().flat_map(|&v| number(8, v)).collect()].concat();
     let moved =
         [zeros("stored", &[8, 8, 4]), node("Transpose", "order", &["stored"], "k", &[ints("perm", &[2, 0, 1])])];
@@ -217,7 +217,7 @@ fn an_offset_of_equal_numbers_is_a_parameter_if_the_model_has_stored_it() {
         node("Expand", "all", &["one", "n"], "k", &[]),
     ];
     check(4, &expanded, &none);
-    // The bias of a layer of one channel is one number, as that of a classifier with one sigmoid.
+    // The bias of a layer with one channel is one number, for example in a classifier with one sigmoid.
     check(1, &[zeros("k", &[1, 1, 1])], &["stem/kernel", "stem/bias"]);
 }
 
@@ -232,7 +232,7 @@ fn an_instance_normalisation_has_one_scale_and_one_offset_also_before_training()
     let alone = [ones("g", &[4]), zeros("b", &[4]), node("InstanceNormalization", "norm", &["a", "g", "b"], "y", &[])];
     let own = ["stem/kernel", "norm/gamma", "norm/beta"];
     assert_eq!(parameters(4, &alone), own);
-    // A group normalisation with one group per channel, as exporters write it.
+    // These nodes are a group normalisation with one group per channel, as exporters write it.
     let scaled = [
         ones("g", &[4]),
         zeros("b", &[4]),
@@ -312,7 +312,7 @@ fn a_node_that_lacks_an_input_an_output_or_an_attribute_is_refused_or_read_and_n
             let node = content(node);
             for part in 0..fields(node).len() {
                 let broken = exchanged(model, at, &exchanged(graph, place, &without(node, part)));
-                // Either answer is right: what must not happen is a panic.
+                // The model may be read or refused, but there must be no panic.
                 let _ = ModelFile::from_bytes(broken, Path::new("model.onnx")).read(&Ask::default());
                 tried += 1;
             }

@@ -1,4 +1,4 @@
-//! ONNX models in and out.
+//! ONNX models that are read and written.
 
 mod hostile;
 mod networks;
@@ -52,7 +52,7 @@ fn script(name: &str) -> std::path::PathBuf {
     std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../golden").join(name)
 }
 
-/// Asserts that two rows of numbers are equal, as seen from the largest of them.
+/// Asserts that two rows of numbers are equal, with a tolerance relative to the largest expected number.
 fn assert_close(found: &[f64], expected: &[f64], tolerance: f64, what: &str) {
     assert_eq!(found.len(), expected.len(), "{what}");
     let largest = expected.iter().fold(1e-30_f64, |most, value| most.max(value.abs()));

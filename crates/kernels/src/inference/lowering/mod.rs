@@ -1,5 +1,5 @@
-//! From layers to few steps: normalisation is folded into the convolution before it, functions and sums are fused with what they
-//! follow, and zero padding is left to the convolution after it.
+//! Makes few steps of layers: normalisation is folded into the convolution before it, functions and sums are fused with the step before them,
+//! and zero padding becomes that of the convolution after it.
 
 mod layers;
 mod pooling;
@@ -15,46 +15,47 @@ use super::view::Epilogue;
 use super::{Error, Input};
 use crate::geometry::Geometry;
 
-/// Gives the values of a layer's parameter: position of the layer in the graph, position of the parameter in its list.
+/// Gives the values of a parameter, by the position of its layer in the graph and its place in the layer's list.
 pub(crate) type Parameters<'p, 'a> = &'p dyn Fn(usize, usize) -> Cow<'a, [f32]>;
 
 /// A tensor between steps, `[height, width, channels]`.
 #[derive(Debug, Clone)]
 pub(crate) struct Value {
     pub shape: [usize; 3],
-    /// Zeros that its readers want around it, `[[top, bottom], [left, right]]`.
+    /// Zeros that its readers need around it, `[[top, bottom], [left, right]]`.
     pub halo: [[usize; 2]; 2],
-    /// The value of which it is a part, and the channel there with which it begins.
+    /// The concatenation of which it is a part, and its first channel there.
     pub parent: Option<(usize, usize)>,
-    /// How many layers (and wanted outputs) read it.
+    /// How many layers read it; an output of the program counts as a reader.
     uses: usize,
 }
 
-/// Layers that have become one step; its parameters are still in Keras's axes, and in double precision where folding changes them.
+/// A step that one or more layers have been fused to. Its parameters are still in Keras's axes, and those that folding changes are in double
+/// precision.
 #[derive(Debug, Clone)]
 pub(crate) struct Fused {
     /// Name of the first layer in it.
     pub name: String,
     pub work: Work,
     pub inputs: Vec<usize>,
-    /// Added before the last function.
+    /// The value that is added before the epilogue.
     pub residual: Option<usize>,
     pub output: usize,
     pub epilogue: Epilogue,
 }
 
-/// What a step does.
+/// The operation of a step.
 #[derive(Debug, Clone)]
 pub(crate) enum Work {
     Convolution(Weights),
     Depthwise(Weights),
-    /// An affine function of each channel, or none; channels backwards.
+    /// An affine function of each channel, if there is one; `reverse` says whether the order of channels is reversed first.
     Map {
         affine: Option<(Vec<f64>, Vec<f64>)>,
         reverse: bool,
     },
     Add,
-    /// A sum or a product of inputs some of which are repeated.
+    /// A sum or a product of inputs whose sides of length 1 are repeated.
     Join(Join, Vec<Factor>),
     Normalise(Normalise),
     Attention(Attention),
@@ -62,45 +63,45 @@ pub(crate) enum Work {
     Softmax,
     Place([usize; 2]),
     Reshape,
-    /// Rows of these values before those of the input.
+    /// See [`Simple::Prepend`](super::simple::Simple::Prepend).
     Prepend(Vec<f32>),
-    /// These values are added to those of an image.
+    /// See [`Simple::Embed`](super::simple::Simple::Embed).
     Embed(Vec<f32>),
-    /// The rows of the input from this one on.
+    /// See [`Simple::Crop`](super::simple::Simple::Crop).
     Crop(usize),
-    /// These runs of the input's channels.
+    /// See [`Simple::Take`](super::simple::Simple::Take).
     Take(Vec<Run>),
 }
 
 /// A convolution's geometry and weights.
 #[derive(Debug, Clone)]
 pub(crate) struct Weights {
-    /// Zeros that a layer before it puts around its input count as its padding.
+    /// Its geometry. Its padding includes the zeros of a padding layer before it.
     pub geometry: Geometry,
     pub groups: usize,
-    /// The form of minimal filtering that it is computed with, if one pays; the input's halo then holds whole tiles.
+    /// The form of minimal filtering that computes it, if there is one; the input's halo then holds whole tiles.
     pub form: Option<Form>,
     /// `[height, width, in, out]`; depthwise `[height, width, in, multiplier]`.
     pub kernel: Vec<f32>,
-    /// Multiplies the weights of each output channel.
+    /// The factor of the weights of each output channel.
     pub scale: Vec<f64>,
     pub bias: Vec<f64>,
 }
 
-/// What a layer's output is.
+/// The output of a layer that has been lowered.
 #[derive(Debug, Clone, Copy)]
 enum Seen {
     Value(usize),
-    /// A value with zeros around it that nobody has written yet.
+    /// A value with zero padding around it that is not stored.
     Padded(usize, [[usize; 2]; 2]),
 }
 
-/// What layers have become: steps in order, and the values between them.
+/// The result of lowering: steps in order, and the values between them.
 #[derive(Debug, Default)]
 pub(crate) struct Lowering {
     pub steps: Vec<Fused>,
     pub values: Vec<Value>,
-    /// The wanted values.
+    /// The values that the program returns.
     pub outputs: Vec<usize>,
 }
 
@@ -114,7 +115,7 @@ struct Lowerer<'p, 'a, 'g> {
     uses: Vec<usize>,
 }
 
-/// Any shape as `[height, width, channels]`: channels are its last axis, and tokens are rows, which threads share.
+/// Any shape as `[height, width, channels]`: channels are its last axis, and tokens become rows, so that they can be divided over threads.
 pub(crate) fn as_image(shape: &[usize]) -> [usize; 3] {
     match *shape {
         [h, w, c] => [h, w, c],
@@ -189,7 +190,7 @@ impl Lowerer<'_, '_, '_> {
         Ok(())
     }
 
-    /// Adds a step that makes the output of layer `at`.
+    /// Adds a step that computes the output of layer `at`.
     fn step(&mut self, at: usize, work: Work, inputs: Vec<usize>) {
         let output = self.make(as_image(&self.graph.nodes()[at].shape.0), self.uses[at]);
         self.push(at, work, inputs, output);
@@ -206,30 +207,30 @@ impl Lowerer<'_, '_, '_> {
         self.lowering.steps.push(Fused { name, work, inputs, residual: None, output, epilogue: Epilogue::None });
     }
 
-    /// Layer `at` gives what `value` holds.
+    /// Makes `value` the output of layer `at` too.
     fn same(&mut self, at: usize, value: usize) {
         self.lowering.values[value].uses = self.lowering.values[value].uses + self.uses[at] - 1;
         self.seen[at] = Some(Seen::Value(value));
     }
 
-    /// The value of layer `at`, with its zeros written down if nobody has yet.
+    /// The value of layer `at`. If it has zero padding that is not stored, a step is added that stores it.
     fn value(&mut self, at: usize) -> usize {
         match self.seen[at] {
             Some(Seen::Value(value)) => value,
             Some(Seen::Padded(value, [[top, _], [left, _]])) => {
                 let shape = as_image(&self.graph.nodes()[at].shape.0);
-                // Both values count all readers of the padding. Counting too many only prevents a fusion; counting too few would allow
-                // a wrong one.
+                // All readers of the padding are counted for both values. Counting too many only prevents a fusion; counting too few would
+                // allow a wrong one.
                 let padded = self.make(shape, self.uses[at]);
                 self.push(at, Work::Place([top, left]), vec![value], padded);
                 self.seen[at] = Some(Seen::Value(padded));
                 padded
             }
-            None => unreachable!("inputs come before layers"),
+            None => unreachable!("a layer's inputs are lowered before it"),
         }
     }
 
-    /// The step that makes `value`, if nobody else reads the value and nothing follows in the step yet.
+    /// The step that computes `value`, if a layer can be fused with it: the value has only one reader, and the step has no epilogue yet.
     fn fusible(&mut self, value: usize) -> Option<&mut Fused> {
         if self.lowering.values[value].uses != 1 {
             return None;

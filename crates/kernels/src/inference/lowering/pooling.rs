@@ -1,12 +1,12 @@
-//! A mean of neighbouring pixels and a pointwise convolution can change places: the one that leaves fewer channels goes first.
+//! An average pooling and a pointwise convolution after it can be exchanged. The convolution goes first if it leaves fewer channels to pool.
 
 use super::{Lowering, Work};
 use crate::inference::view::Epilogue;
 
-/// Puts pointwise convolutions before the averages that they read, where they leave fewer channels than they read.
+/// Puts pointwise convolutions before the average poolings that they read, if they have fewer filters than input channels.
 ///
-/// Both are linear, so that only the function after them must come last. A bias may be added first: the mean of equal numbers is
-/// that number. It would not be where zeros of the padding count in the mean, so those averages stay where they are.
+/// Both operations are linear, so only the activation must stay last. A bias may be added before the mean, because the mean of equal numbers
+/// is that number. This is not so if the mean counts zeros of the padding, so such a pooling is not exchanged.
 pub(super) fn pool_fewer_channels(lowering: &mut Lowering) {
     let Lowering { steps, values, outputs } = lowering;
     let mut readers = vec![0_usize; values.len()];

@@ -1,4 +1,4 @@
-//! Which convolutions are computed by minimal filtering, and with which tiles.
+//! The choice of the convolutions that are computed by minimal filtering, and of their tiles.
 
 use crate::geometry::Geometry;
 use crate::transform::{One, Six, points_of_taps};
@@ -6,15 +6,15 @@ use crate::transform::{One, Six, points_of_taps};
 /// A window for which there are transforms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Form {
-    /// 3×3 taps: 36 products for 4×4 outputs, where the definition takes 144.
+    /// 3×3 taps, with 36 products for 4×4 outputs, for which the definition takes 144.
     Square3,
-    /// 5×5 taps: 36 products for 2×2 outputs, where the definition takes 100.
+    /// 5×5 taps, with 36 products for 2×2 outputs, for which the definition takes 100.
     Square5,
-    /// A line of seven taps, downwards if `vertical`: 11 products for three outputs, where the definition takes 21.
+    /// A line of seven taps, a column if `vertical` and a row otherwise, with 11 products for three outputs, for which the definition takes 21.
     Line7 { vertical: bool },
 }
 
-/// Points along an axis.
+/// The points along an axis.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Set {
     One,
@@ -35,17 +35,18 @@ impl Set {
     }
 }
 
-/// What a form does along an axis.
+/// The filtering of a form along one axis.
 #[derive(Debug)]
 pub(super) struct Axis {
     pub(super) set: Set,
-    /// Outputs of a tile.
+    /// Number of outputs of a tile.
     pub(super) outputs: usize,
-    /// The taps in pieces that are short enough for the points. The points of all pieces are summed before the transform to outputs.
+    /// The taps, divided into pieces that are short enough for the points. The products of all pieces are added up at the points, before the
+    /// transform to outputs.
     pieces: &'static [Piece],
 }
 
-/// Taps side by side.
+/// Consecutive taps.
 #[derive(Debug)]
 struct Piece {
     first: usize,
@@ -59,17 +60,17 @@ const SEVEN: Axis =
     Axis { set: Set::Six, outputs: 3, pieces: &[Piece { first: 0, taps: 4 }, Piece { first: 4, taps: 3 }] };
 
 impl Axis {
-    /// Taps that there may be for the points.
+    /// Upper limit of the taps that the points allow.
     fn most(&self) -> usize {
         self.set.points() + 1 - self.outputs
     }
 
-    /// Points of a piece that are not zero: all, or all but infinity.
+    /// Number of points at which a piece is not zero: all of them, or all except infinity.
     fn points(&self, piece: &Piece) -> usize {
         if piece.taps == self.most() { self.set.points() } else { self.set.points() - 1 }
     }
 
-    /// Taps of the whole window.
+    /// Number of taps of the whole window.
     fn window(&self) -> usize {
         self.pieces.iter().map(|piece| piece.taps).sum()
     }
@@ -78,18 +79,18 @@ impl Axis {
 /// A piece along both axes.
 #[derive(Debug)]
 pub(super) struct Part {
-    /// Place of its first value under the window, down and to the right; those of its first tap in the kernel are the same.
+    /// Row and column of its first tap in the kernel, and of its first value in the input of a tile.
     pub(super) first: [usize; 2],
-    /// Values under the window.
+    /// Rows and columns of its input for a tile.
     pub(super) values: [usize; 2],
-    /// For each plane, how many parts before this one have points there; `None` if this one has none.
+    /// For each plane, how many earlier parts are not zero there; `None` if this part is zero there.
     pub(super) slots: Vec<Option<usize>>,
-    /// For each axis and tap, what it contributes to each point.
+    /// For each axis and tap, its factor at each point.
     factors: [Vec<Vec<f64>>; 2],
 }
 
-/// The cost of reading a weight, or of the transforms of a value, in products: measured on a processor with AVX-512, and only
-/// compared with each other.
+/// The cost of reading a weight and that of transforming a value, in multiples of the cost of a product. They were measured on a processor
+/// with AVX-512.
 const WEIGHT: usize = 4;
 const TRANSFORM: usize = 6;
 
@@ -97,19 +98,19 @@ impl Form {
     const ALL: [Self; 4] =
         [Self::Square3, Self::Square5, Self::Line7 { vertical: true }, Self::Line7 { vertical: false }];
 
-    /// The form that pays for a convolution with so many filters.
+    /// The form that makes a convolution with so many filters faster, if there is one.
     pub(crate) fn choose(geometry: &Geometry, filters: usize) -> Option<Self> {
         let form = Self::ALL.into_iter().find(|form| form.suits(geometry))?;
         let [height, width] = geometry.output;
         let [rows, columns] = form.tile();
         let (tiles, channels) = (height.div_ceil(rows) * width.div_ceil(columns), geometry.input[2]);
-        // What a tile takes: products, and transforms of its values and of its products.
+        // The cost of a tile: its products, and the transforms of its values and of its products.
         let parts: usize = form.axes().map(|axis| axis.pieces.len()).into_iter().product();
         let spread = parts * form.planes() * channels;
         let tile = form.depths() * channels * filters + TRANSFORM * (spread + form.planes() * filters);
         let cost = tiles * tile + WEIGHT * form.depths() * channels * filters;
         let taps = geometry.window[0] * geometry.window[1] * channels * filters;
-        // Tiles of few channels are mostly beginning and end.
+        // With few channels, most of the time would go into the transforms.
         (channels >= 16 && filters >= 16 && cost < (height * width + WEIGHT) * taps).then_some(form)
     }
 
@@ -118,7 +119,7 @@ impl Form {
         geometry.dilation == [1, 1] && geometry.window == axes.map(Axis::window) && geometry.strides == [1, 1]
     }
 
-    /// Along the vertical and the horizontal axis.
+    /// The filtering along the vertical and along the horizontal axis.
     pub(super) fn axes(self) -> [&'static Axis; 2] {
         match self {
             Self::Square3 => [&THREE, &THREE],
@@ -128,22 +129,22 @@ impl Form {
         }
     }
 
-    /// Pixels of a tile of the output, down and to the right.
+    /// Rows and columns of a tile of the output.
     pub(crate) fn tile(self) -> [usize; 2] {
         self.axes().map(|axis| axis.outputs)
     }
 
-    /// Points of a tile, each with a matrix product.
+    /// Number of points of a tile, each of which has a matrix product (a plane).
     pub(super) fn planes(self) -> usize {
         self.axes().map(|axis| axis.set.points()).into_iter().product()
     }
 
-    /// Values per channel and filter that weights have at all planes together.
+    /// Number of weights per channel and filter at all planes together.
     pub(crate) fn depths(self) -> usize {
         self.axes().map(|axis| axis.pieces.iter().map(|piece| axis.points(piece)).sum::<usize>()).into_iter().product()
     }
 
-    /// All parts, in the order in which the sums of a plane go over them.
+    /// All parts, in the order in which the sums of a plane add them up.
     pub(super) fn parts(self) -> Vec<Part> {
         let [vertical, horizontal] = self.axes();
         let width = horizontal.set.points();
@@ -169,10 +170,11 @@ impl Form {
 }
 
 impl Part {
-    /// Points of its taps of one channel and filter, `tap(row, column)`: `put(plane, value)` for each plane where it has any.
+    /// Transforms the part's taps of one channel and filter, `tap(row, column)`, and calls `put(plane, value)` for each plane where the part is
+    /// not zero.
     pub(super) fn transform(&self, tap: impl Fn(usize, usize) -> f64, mut put: impl FnMut(usize, f64)) {
         let ([top, left], [vertical, horizontal]) = (self.first, &self.factors);
-        // Taps of each row, at all horizontal points.
+        // The taps of each row are transformed to the horizontal points first.
         let mut rows = [[0.0; 6]; 7];
         for (i, row) in rows.iter_mut().enumerate().take(vertical.len()) {
             for (j, factors) in horizontal.iter().enumerate() {

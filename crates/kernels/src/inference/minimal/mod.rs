@@ -1,7 +1,7 @@
 //! Convolutions of 3×3, 5×5, 1×7 and 7×1 taps by minimal filtering ([`Points`]), with fewer products than the definition takes.
 //!
-//! Tiles of the input are transformed to planes of values, one matrix product follows for each plane, and the products at all
-//! planes are transformed to tiles of the output. Transforms of filters are made once, in double precision.
+//! Tiles of the input are transformed to points; the values of all tiles at one point are a plane. Each plane has a matrix product, and the
+//! products of all planes are transformed to tiles of the output. Filters are transformed once, in double precision.
 
 mod form;
 
@@ -16,17 +16,17 @@ use crate::memory::{OutOfMemory, filled, scratch};
 use crate::simd::{FIRST_CACHE, Simd, per_isa, prefetch};
 use crate::transform::{One, Outputs, Points, Six, rectangle};
 
-/// The most tiles, and the fewest, that are transformed together.
+/// Upper and lower limit of the tiles that are transformed together.
 const MOST: usize = 48;
 const FEWEST: usize = 16;
 
-/// Bytes that the values and products of a block may take, so that weights have room in the second cache too.
+/// Bytes that the values and products of a block of tiles may take, so that weights also fit in the second-level cache.
 const BUDGET: usize = 640 << 10;
 
 /// Channels of the widest panel.
 const WIDEST: usize = ZEROS.len();
 
-/// One vector more between the planes of a block, so that they do not fall on the same lines of the cache.
+/// Additional values between the planes of a block, so that the planes do not compete for the same sets of the cache.
 const SHIFT: usize = 16;
 
 /// A convolution by minimal filtering.
@@ -35,11 +35,11 @@ pub(crate) struct Minimal {
     form: Form,
     geometry: Geometry,
     parts: Vec<Part>,
-    /// For each plane the transformed filters, `[depth × channel, filter]`.
+    /// The transformed filters of each plane, `[depth × channel, filter]`.
     planes: Vec<Packed<Addressed>>,
     /// Tiles that are transformed together.
     block: usize,
-    /// Values of a tile at a plane, with a vector beyond.
+    /// Number of values of a tile in a plane, with a vector beyond.
     row: usize,
     bias: Vec<f32>,
     epilogue: Epilogue,
@@ -67,7 +67,7 @@ impl Minimal {
                 for filter in 0..filters {
                     let tap = |i: usize, j: usize| kernel(i * geometry.window[1] + j, channel, filter);
                     part.transform(tap, |plane, point| {
-                        let slot = part.slots[plane].expect("only planes with points are put");
+                        let slot = part.slots[plane].expect("a part puts values only where it is not zero");
                         transformed[plane * size + (slot * channels + channel) * filters + filter] = point as f32;
                     });
                 }
@@ -81,7 +81,7 @@ impl Minimal {
         let planes: Vec<Packed<Addressed>> = planes.collect::<Result<_, _>>()?;
         let row = pitch(deepest * channels) + pitch(1);
         let each = planes.len() * (row + WIDEST) * size_of::<f32>();
-        // Weights that do not fit in the cache are read from afar once per block, so that then few blocks cost less than small ones.
+        // Weights that do not fit in the cache are read from memory once per block. Then few large blocks cost less than small ones.
         let weights = form.depths() * channels * filters * size_of::<f32>();
         let block = (BUDGET.max(weights / 4) / each / 8 * 8).clamp(FEWEST, MOST);
         let mut padded = vec![0.0; pitch(filters)];
@@ -90,12 +90,12 @@ impl Minimal {
     }
 }
 
-/// Work of one convolution.
+/// The arguments of one convolution.
 pub(crate) struct Job<'a> {
     pub minimal: &'a Minimal,
     pub input: View,
     pub output: View,
-    /// Added before the last function.
+    /// Values that are added before the last function.
     pub residual: Option<View>,
     pub region: Region,
 }
@@ -111,7 +111,7 @@ pub(crate) unsafe fn run(isa: Present, job: &Job<'_>) {
     let Minimal { form, geometry, planes, block: most, row, .. } = job.minimal;
     let [down, right] = form.tile();
     let (plane_in, plane_out) = (most * row + SHIFT, most * WIDEST + SHIFT);
-    // Tiles lie where they would lie in the whole image, so that a region's border changes nothing.
+    // Tiles begin where they would in the whole image, so that results do not depend on the region.
     let Region { images, rows } = &job.region;
     let rows = rows.start / down..rows.end.div_ceil(down);
     let columns = geometry.output[1].div_ceil(right);
@@ -130,7 +130,7 @@ pub(crate) unsafe fn run(isa: Present, job: &Job<'_>) {
                 *place = [images.start + image, down * (rows.start + tile / columns), right * (tile % columns)];
             }
             let places = &places[..count];
-            // SAFETY: the input's halo holds whole tiles, and the scratch the values of a block at all planes.
+            // SAFETY: the input's halo holds whole tiles, and the scratch holds the values of a block in all planes.
             unsafe { spread_input(isa, &Values { job, places, values, plane: plane_in }) };
             for at in 0..planes[0].len() {
                 let panel = planes[0].panel(at);
@@ -138,13 +138,13 @@ pub(crate) unsafe fn run(isa: Present, job: &Job<'_>) {
                 for (plane, packed) in planes.iter().enumerate() {
                     let (values, products) =
                         (values.wrapping_add(plane * plane_in), products.wrapping_add(plane * plane_out));
-                    // The next panel is the next plane's, and after the last plane the first one's.
+                    // The next panel is the same one of the next plane; after the last plane, the next one of the first plane.
                     let next = match planes.get(plane + 1) {
                         Some(next) => next.panel(at),
                         None => planes[0].panel((at + 1) % planes[0].len()),
                     };
                     let (panels, depth) = ([packed.panel(at), next], packed.depth());
-                    // SAFETY: the scratch holds the values of a block and the products of one panel at this plane.
+                    // SAFETY: the scratch holds the values of a block in this plane, and has room for the products of one panel.
                     unsafe { multiply(packed.kernel(), panels, depth, [values, products], *row, count) };
                 }
                 let (from, filters) = (panel.first, panel.columns);
@@ -155,7 +155,7 @@ pub(crate) unsafe fn run(isa: Present, job: &Job<'_>) {
     });
 }
 
-/// Lines of the output come into the cache while the products are made.
+/// Prefetches the lines of the output while the products are computed.
 fn ask_for_output(job: &Job<'_>, places: &[Place], from: usize) {
     let [down, right] = job.minimal.form.tile();
     for &[image, y, x] in places {
@@ -167,10 +167,10 @@ fn ask_for_output(job: &Job<'_>, places: &[Place], from: usize) {
     }
 }
 
-/// The products of one plane and panel: `count` rows of values, `row` apart, to rows of [`WIDEST`] products.
+/// Multiplies `count` rows of a plane's values, which are `row` values apart, with one panel, to rows of [`WIDEST`] products.
 ///
 /// # Safety
-/// There are as many rows of both.
+/// There are `count` rows of values, and room for `count` rows of products.
 unsafe fn multiply(
     kernel: &MicroKernel<Addressed>,
     [right, next]: [Panel<'_>; 2],
@@ -188,12 +188,12 @@ unsafe fn multiply(
         let after = left[tile.end % count];
         let (left, result) = (&left[tile.clone()], &result[tile]);
         let tile = AddressedTile { panel: &shared, left, result, residual: None, ahead, after };
-        // SAFETY: each of the addresses is that of a row of values, or of a row of products as wide as any panel.
+        // SAFETY: each address is that of a row of values, or of a row of products, which is as wide as the widest panel.
         unsafe { kernel.run(&tile) };
     }
 }
 
-/// Input of a block, to be transformed.
+/// The arguments of the transform of a block's input.
 pub(crate) struct Values<'a> {
     job: &'a Job<'a>,
     places: &'a [Place],
@@ -228,7 +228,7 @@ unsafe fn spread<S: Simd, Y: Points<H>, X: Points<W>, const H: usize, const W: u
     let input = &v.job.input;
     let channels = geometry.input[2];
     for part in parts {
-        // Where each point goes, if there is one.
+        // The place to which the value at each point goes; `None` if the part is zero there.
         let mut to = [[None; W]; H];
         for (plane, slot) in part.slots.iter().enumerate() {
             to[plane / W][plane % W] = slot.map(|slot| plane * v.plane + slot * channels);
@@ -239,8 +239,8 @@ unsafe fn spread<S: Simd, Y: Points<H>, X: Points<W>, const H: usize, const W: u
             let values = v.values.wrapping_add(i * row);
             let mut c = 0;
             while c < channels {
-                // SAFETY: the input's halo holds whole tiles and a vector beyond (see `View`), and no value outside of a tile is read; the
-                // scratch has a vector beyond the channels at each plane, which the next part overwrites; the instructions of `S` are there.
+                // SAFETY: the input's halo holds whole tiles and a vector beyond (see `View`), and only values of tiles are read; in each
+                // plane, the scratch has a vector beyond the channels, which the next part overwrites; the instructions of `S` are there.
                 unsafe {
                     let from = corner.wrapping_add(c);
                     rectangle!(
@@ -262,7 +262,7 @@ unsafe fn spread<S: Simd, Y: Points<H>, X: Points<W>, const H: usize, const W: u
     }
 }
 
-/// Products of a block and a panel, to be gathered.
+/// The arguments of the transform of the products of a block and a panel.
 pub(crate) struct Products<'a> {
     job: &'a Job<'a>,
     places: &'a [Place],
@@ -273,7 +273,7 @@ pub(crate) struct Products<'a> {
 }
 
 per_isa! {
-    /// Makes pixels of products.
+    /// Transforms products to pixels of the output.
     gather_output = gather_kernel(Products<'_>)
 }
 
@@ -294,7 +294,7 @@ unsafe fn gather_kernel<S: Simd>(p: &Products<'_>) {
 /// Transforms the products at the points of `Y` and `X` to `DOWN` × `RIGHT` pixels of each tile.
 ///
 /// # Safety
-/// The instructions of `S` are there, the products of a panel are there at all planes, and the views hold the region.
+/// The instructions of `S` are there, the products of a panel have been computed in all planes, and the views hold the region.
 #[inline(always)]
 unsafe fn gather<S: Simd, Y, X, const H: usize, const DOWN: usize, const W: usize, const RIGHT: usize>(p: &Products<'_>)
 where
@@ -321,7 +321,8 @@ where
     }
 }
 
-/// Ends and stores a pixel of a tile, from channel `c` of the panel on, unless it lies outside of the region.
+/// Applies the epilogue to a vector of a tile's pixel, from channel `c` of the panel on, and stores it, unless the pixel lies outside of the
+/// region.
 ///
 /// # Safety
 /// The instructions of `S` are there, and the views hold the region.

@@ -1,4 +1,4 @@
-//! AVX-512's products of pairs: a vector of 16 sums takes the products of two consecutive steps at once.
+//! AVX-512's products of pairs: one instruction adds the products of two consecutive numbers of the inner dimension to a vector of 16 sums.
 
 use super::{COLUMNS, Tile, flush, halves, pair_at};
 
@@ -33,12 +33,12 @@ pub(super) unsafe fn multiply_avx512(tile: &Tile<'_>) {
             10 => sized::<10>(tile),
             11 => sized::<11>(tile),
             12 => sized::<12>(tile),
-            rows => unreachable!("tiles of {rows} rows are not made"),
+            rows => unreachable!("a tile has 1 to 12 rows, not {rows}"),
         }
     }
 }
 
-/// `P` rows: 24 sums at most, two vectors of weights and one pair of the left side stay in registers.
+/// Computes `P` rows. At most 24 vectors of sums, two vectors of weights and one pair of the left side stay in registers.
 ///
 /// # Safety
 /// The unit is there; the tile has `P` rows, and its addresses are valid.
@@ -47,8 +47,8 @@ pub(super) unsafe fn multiply_avx512(tile: &Tile<'_>) {
 #[expect(clippy::needless_range_loop, reason = "iterators over the sums would keep them in memory")]
 unsafe fn sized<const P: usize>(tile: &Tile<'_>) {
     use std::arch::x86_64::*;
-    // SAFETY: this function has the instructions; the panel has two vectors for each pair; each row has as many numbers as there are
-    // steps at each place, and the sums have room for all rows.
+    // SAFETY: this function has the instructions; the panel has two vectors for each pair; each row has a step's numbers at each place, and
+    // the sums have room for all rows.
     unsafe {
         let mut sums = [[_mm512_setzero_ps(); 2]; P];
         if tile.adds {
@@ -91,7 +91,7 @@ unsafe fn sized<const P: usize>(tile: &Tile<'_>) {
 pub(super) unsafe fn multiply_emulated(tile: &Tile<'_>) {
     for row in 0..tile.rows {
         let before = tile.sums.wrapping_add(row * tile.sums_row).cast::<[f32; COLUMNS]>();
-        // SAFETY: those that are there have all columns.
+        // SAFETY: each row of the sums has all columns, and they have been written if the tile adds.
         let mut sums = if tile.adds { unsafe { before.read() } } else { [0.0; COLUMNS] };
         for (step, at) in tile.steps.iter().enumerate() {
             for pair in 0..tile.depth.pairs() {
@@ -101,7 +101,8 @@ pub(super) unsafe fn multiply_emulated(tile: &Tile<'_>) {
                 let slots = &tile.right[(step * tile.depth.pairs() + pair) * COLUMNS..][..COLUMNS];
                 for (sum, slot) in sums.iter_mut().zip(slots) {
                     let w = halves(slot.to_bits());
-                    // `VDPBF16PS`: the odd step first. A product of two numbers of bf16 has room in an `f32`, so each sum rounds once.
+                    // `VDPBF16PS` adds the odd number's product first. A product of two numbers of bf16 is exact in `f32`, so each sum
+                    // rounds once.
                     *sum = flush(*sum + x[1] * w[1]);
                     *sum = flush(*sum + x[0] * w[0]);
                 }

@@ -1,7 +1,6 @@
-//! Products of matrices that lie in `f32`, by a unit: each side is rounded to bf16 while it is copied or packed, and results are `f32`.
+//! Products of matrices that are stored in `f32`, by a unit: each side is rounded to bf16 while it is copied or packed, and results are `f32`.
 //!
-//! A value is rounded where a product reads it and nowhere else, so a program's values, gradients and parameters lie as they would
-//! without a unit.
+//! Values are rounded only for products, so a program stores its values, gradients and parameters just as it would without a unit.
 
 use std::ops::Range;
 
@@ -14,13 +13,14 @@ use crate::memory::scratch;
 use crate::parallel::{Divide as _, Parts as _};
 use crate::simd::{Simd, per_isa};
 
-/// Rows that a unit's tiles are multiples of.
+/// The rows of a tile that a unit reads are a multiple of this.
 const TALL: usize = 16;
 
-/// Most steps of a part: 72 KiB of a panel, and 432 KiB of 192 rows, in the second cache. Fewer would load and store the sums more often.
+/// Upper limit of the steps of a part: 72 KiB of a panel and 432 KiB of 192 rows fit in the second-level cache. With smaller parts, sums would
+/// be loaded and stored more often.
 const NEAR: usize = 36;
 
-/// The right side of a product, `[depth, columns]`, rounded and packed. Columns lie in order.
+/// The right side of a product, `[depth, columns]`, rounded and packed. Unlike in [`PackedPairs`](super::PackedPairs), columns are in order.
 #[derive(Debug)]
 pub(crate) struct Halves {
     unit: PresentUnit,
@@ -29,7 +29,7 @@ pub(crate) struct Halves {
 }
 
 impl Halves {
-    /// No matrix yet.
+    /// An empty one, for a matrix that is packed later.
     pub(crate) fn new(unit: PresentUnit) -> Self {
         Self { unit, depth: 0, pairs: Packed::with(unit.kernel()) }
     }
@@ -39,7 +39,7 @@ impl Halves {
         self.pairs.columns()
     }
 
-    /// Packs as [`Packed::pack`] does. What is scaled is rounded afterwards.
+    /// Packs as [`Packed::pack`] does. Values are scaled first, and then rounded.
     ///
     /// # Panics
     /// In the cases of [`Packed::pack`].
@@ -81,10 +81,10 @@ impl Halves {
         });
     }
 
-    /// The same for a left side that is made part by part: `make` writes all rows of a part of the depth, rounded, in rows of so many numbers
-    /// with zeros after the part.
+    /// Multiplies as [`Halves::multiply`] does, for a left side that is made part by part along the inner dimension: `make(numbers, rows, long)`
+    /// writes these numbers of all rows, rounded, to rows of `long` numbers, and fills the rest of each row with zeros.
     ///
-    /// For each part all panels are multiplied, while the part of the rows stays in the second cache.
+    /// Each part is multiplied with all panels while it is in the second-level cache.
     pub(crate) fn multiply_parts(
         &self,
         rows: usize,
@@ -118,10 +118,10 @@ impl Halves {
         });
     }
 
-    /// The same for a left side that lies in bf16 already, with a place for every step.
+    /// Multiplies as [`Halves::multiply`] does, for a left side that is stored in bf16 already, with a place for every step.
     ///
     /// # Panics
-    /// The left side or the result is too short.
+    /// If the left side or the result is too short.
     pub(crate) fn multiply_lying(
         &self,
         rows: usize,
@@ -135,7 +135,7 @@ impl Halves {
         self.multiply_part(&mut Work::new(self.unit), 0..all, (left, rows), result, result_row, epilogue);
     }
 
-    /// `result (+)= left · self` for some of the steps, which are all that the left side has.
+    /// `result (+)= left · self` for the steps in `part`; the left side has only these steps.
     fn multiply_part(
         &self,
         work: &mut Work,
@@ -173,7 +173,7 @@ impl Halves {
                         clip,
                     };
                     // SAFETY: the left side has all rows, and those that a unit reads after them, with whole steps (checked above); the panel
-                    // has as many (the tile checks); the result has the rows and columns (asserted), and is borrowed for this call alone.
+                    // has as many steps (the tile checks); the result has the rows and columns (asserted), and is borrowed mutably.
                     unsafe { work.tile(tile, left.steps, &panel.values[slots.clone()], &finish) };
                 }
             }
@@ -181,7 +181,7 @@ impl Halves {
     }
 }
 
-/// The left side of a product, as it lies: runs of rows that are equally far apart.
+/// The left side of a product, read where it lies: runs of rows, and within a run, rows that are equally far apart.
 pub(crate) struct Lying<'a> {
     pub(crate) values: &'a [Bf16],
     /// Numbers from one row of a run to the next.
@@ -196,7 +196,7 @@ pub(crate) struct Lying<'a> {
 
 impl Lying<'_> {
     /// # Panics
-    /// There are no numbers for all steps of all rows, and of those that a unit reads after a run's last.
+    /// If numbers are missing for a step of any row, those that a unit reads after the last row of a run included.
     fn check(&self, rows: usize) {
         let runs = rows.div_ceil(self.run);
         let last = (runs - 1) * self.apart + (self.run.min(rows).next_multiple_of(TALL) - 1) * self.row;
@@ -205,7 +205,7 @@ impl Lying<'_> {
     }
 }
 
-/// Lends the places of steps that lie one after the other, `long` numbers of them.
+/// Lends the places of consecutive steps of [`DEPTH`] numbers, for rows of `long` numbers.
 fn with_steps<R>(long: usize, work: impl FnOnce(&[usize]) -> R) -> R {
     const MANY: [usize; 64] = {
         let mut places = [0; 64];
@@ -222,14 +222,14 @@ fn with_steps<R>(long: usize, work: impl FnOnce(&[usize]) -> R) -> R {
     }
 }
 
-/// A thread's unit and its sums, for the tiles of a product. Nothing else may use the unit until it is dropped, so no other thread's work is
-/// waited for meanwhile.
+/// A thread's unit and its sums, for the tiles of a product. No other code may use the thread's unit until it is dropped, so the thread must not
+/// wait for other tasks meanwhile: Rayon could run one of them in this thread.
 pub(in crate::linalg) struct Work {
     ready: Ready,
     sums: Box<Sums>,
 }
 
-/// What is done with the sums of a tile.
+/// What happens to the sums of a tile.
 pub(in crate::linalg) struct Finish<'a> {
     pub(in crate::linalg) rows: usize,
     /// Columns, at most a panel's.
@@ -237,11 +237,11 @@ pub(in crate::linalg) struct Finish<'a> {
     pub(in crate::linalg) result: *mut f32,
     /// Values from one row of the result to the next.
     pub(in crate::linalg) result_row: usize,
-    /// Whether the sums are added to what is there.
+    /// Whether the sums are added to the values that the result has.
     pub(in crate::linalg) accumulate: bool,
-    /// Added, one per column.
+    /// Summands, one per column.
     pub(in crate::linalg) bias: Option<&'a Bias>,
-    /// Limits; what is not a number stays so.
+    /// Limits; NaN stays NaN.
     pub(in crate::linalg) clip: (f32, f32),
 }
 
@@ -250,13 +250,14 @@ impl Work {
         Self { ready: unit.ready(Depth::WHOLE), sums: Box::new(Sums([[0.0; COLUMNS]; super::ROWS])) }
     }
 
-    /// A tile of a transposed product from strips that [`turn_strip`] and [`zip_strip`] have packed, `long` steps of them.
+    /// Computes a tile of a transposed product from strips that [`transpose_strip`] and [`zip_strip`] have packed, for `long` numbers of
+    /// the inner dimension.
     ///
     /// # Safety
-    /// The result has the rows and columns, and nobody else touches them.
+    /// The result has the rows and columns, and no other code accesses them.
     pub(in crate::linalg) unsafe fn strips(&mut self, left: &[f32], right: &[f32], long: usize, finish: &Finish<'_>) {
         let left_row = 2 * left.len() / self.rows();
-        // SAFETY: the strips have all rows and steps, and the result is the caller's.
+        // SAFETY: the strips have all rows and steps, and the caller guarantees the result.
         unsafe { self.lying((left.as_ptr().cast(), left_row), right, long, finish) };
     }
 
@@ -265,21 +266,21 @@ impl Work {
         self.ready.unit.kernel().rows
     }
 
-    /// A tile whose left side's steps lie one after the other, `long` numbers of them; `left` is the first row, and the numbers from one to the
-    /// next.
+    /// Computes a tile whose left side has consecutive steps, for rows of `long` numbers; `left` is the address of the first row, and the
+    /// numbers from one row to the next.
     ///
     /// # Safety
     /// The conditions of [`Work::tile`].
     pub(super) unsafe fn lying(&mut self, left: (*const Bf16, usize), right: &[f32], long: usize, finish: &Finish<'_>) {
-        // SAFETY: the caller vouches for the left side and the result.
+        // SAFETY: the caller guarantees the left side and the result.
         with_steps(long, |steps| unsafe { self.tile(left, steps, right, finish) });
     }
 
-    /// One tile.
+    /// Computes one tile.
     ///
     /// # Safety
     /// The left side has the rows and steps at its address, and those that the unit reads after the last row; the result has the rows and
-    /// columns, and nobody else touches them.
+    /// columns, and no other code accesses them.
     unsafe fn tile(
         &mut self,
         (left, left_row): (*const Bf16, usize),
@@ -295,12 +296,12 @@ impl Work {
             let (adds, sums, sums_row) = (finish.accumulate, finish.result, finish.result_row);
             let tile = Tile { rows, left, left_row, depth, steps, right, adds, sums, sums_row };
             // SAFETY: the machine has the unit, which is ready; the panel has all steps (asserted); the result has all rows that the unit writes
-            // and all columns; the caller vouches for the rest.
+            // and all columns; the caller guarantees the left side.
             return unsafe { kernel.run(&tile) };
         }
         let (sums, sums_row) = (self.sums.0.as_flattened_mut().as_mut_ptr(), COLUMNS);
         let tile = Tile { rows, left, left_row, depth, steps, right, adds: false, sums, sums_row };
-        // SAFETY: the machine has the unit, which is ready; the panel has all steps (asserted), and the caller vouches for the rest.
+        // SAFETY: the machine has the unit, which is ready; the panel has all steps (asserted), and the caller guarantees left side and result.
         unsafe {
             kernel.run(&tile);
             finish_tile(unit.vectors(), &(finish, &*self.sums));
@@ -312,8 +313,8 @@ impl Work {
 const NO_BIAS: Bias = Bias([0.0; COLUMNS]);
 
 impl Finish<'_> {
-    /// Whether the unit itself can add to the result and write it: nothing else is to be done, and it writes no rows or columns but those that
-    /// there are.
+    /// Whether the unit itself can add to the result and write it: there is neither bias nor limit, and the unit writes only rows and columns
+    /// that the result has.
     fn is_nothing(&self, unit: PresentUnit) -> bool {
         self.width == COLUMNS
             && (!unit.reads_whole_tiles() || self.rows.is_multiple_of(TALL))
@@ -323,7 +324,7 @@ impl Finish<'_> {
 }
 
 per_isa! {
-    /// Adds the bias, and what is there if wanted, limits and stores.
+    /// Adds the bias and, if the job accumulates, the result's old values; applies the limits and stores.
     finish_tile = finish_kernel((&Finish<'_>, &Sums))
 }
 
@@ -342,7 +343,7 @@ unsafe fn finish_kernel<S: Simd>((job, sums): &(&Finish<'_>, &Sums)) {
                 if job.accumulate {
                     sum = S::add(sum, S::load_up_to(to, width));
                 }
-                // In this order of operands what is not a number stays so.
+                // With this order of operands, NaN stays NaN.
                 S::store_up_to(to, S::min(most, S::max(least, sum)), width);
             }
         }

@@ -1,17 +1,17 @@
 //! Products of matrices in bf16 with sums in `f32`: rows by panels of 32 columns, two steps of the inner dimension at a time.
 //!
-//! Both kinds of unit that processors have for this multiply pairs of consecutive steps: a slot of the packed right side holds such a
-//! pair. A kernel computes the sums of a few rows, and what happens to the sums afterwards is the caller's.
+//! Both kinds of unit that processors have for this multiply pairs of consecutive steps, so a slot of the packed right side holds such a
+//! pair. A kernel computes the sums of a few rows; the caller processes them further.
 //!
 //! - `tiles`: the matrix unit of AMX, whose registers hold 16 rows of 64 bytes;
 //! - `dots`: AVX-512's products of pairs.
 //!
-//! `halves` multiplies matrices that lie in `f32`, as training does, `shifted` computes the gradient of a convolution's kernel, and `rounding` has
-//! what both do to values first.
+//! `halves` multiplies matrices that are stored in `f32`, for training; `shifted` computes the gradient of a convolution's kernel; and
+//! `rounding` rounds and packs values for both.
 //!
-//! Each unit is there twice, once in the processor's instructions and once in plain Rust with the same order of sums, so that everything
-//! around it is tested on every machine. The order is part of the definition of the instructions (Intel's manual, volume 2, `TDPBF16PS`
-//! and `VDPBF16PS`): numbers too small for their exponent are zeros, before and after each operation.
+//! Each unit is written twice, with the processor's instructions and in plain Rust (the emulation), so that the code around it is tested on
+//! every machine. Both add up sums in the same order, which is part of the definition of the instructions (Intel's manual, volume 2,
+//! `TDPBF16PS` and `VDPBF16PS`). By this definition, subnormal numbers count as zeros before and after each operation.
 
 mod dots;
 mod halves;
@@ -22,7 +22,7 @@ mod tiles;
 pub(super) use halves::{Finish, Work};
 pub(crate) use halves::{Halves, Lying};
 pub(crate) use rounding::round;
-pub(super) use rounding::{Places, turn_strip, zip_strip};
+pub(super) use rounding::{Places, transpose_strip, zip_strip};
 pub(crate) use shifted::{Frame, Side, shifted_products};
 
 use super::micro::{Addressing, MicroKernel, Packing};
@@ -31,21 +31,21 @@ use crate::bf16::Bf16;
 use crate::isa::{Isa, Present};
 use crate::memory::OutOfMemory;
 
-/// What multiplies numbers of bf16.
+/// A unit that multiplies numbers of bf16 and adds the products up in `f32`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Unit {
     /// The matrix unit of AMX (`TDPBF16PS`).
     Amx,
     /// AVX-512's products of pairs (`VDPBF16PS`).
     Avx512Bf16,
-    /// Tiles as in AMX, in plain Rust: for tests.
+    /// AMX in plain Rust, for tests.
     EmulatedTiles,
-    /// Products of pairs as in AVX-512, in plain Rust: for tests.
+    /// AVX-512's products of pairs in plain Rust, for tests.
     EmulatedDots,
 }
 
-/// A unit that this machine has, and vectors for what is done with the sums. The value is the proof: [`Unit::present`] makes it after asking
-/// processor and system.
+/// A unit that this machine has, and the vectors that process its sums. The value is the proof: only [`Unit::present`] makes one, after asking
+/// the processor and the system.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct PresentUnit {
     unit: Unit,
@@ -53,20 +53,20 @@ pub(crate) struct PresentUnit {
 }
 
 impl Unit {
-    /// All that there are: the processor's first, and the fastest of them before the others.
+    /// All units: those of processors first, the fastest before the others, and then their emulations.
     pub const ALL: [Self; 4] = [Self::Amx, Self::Avx512Bf16, Self::EmulatedTiles, Self::EmulatedDots];
 
-    /// What this machine has of them, the processor's own first. The emulated ones are everywhere.
+    /// The units that this machine has, the processor's own first. The emulated ones are available everywhere.
     pub fn available() -> Vec<Self> {
         Self::ALL.into_iter().filter(|unit| unit.present().is_some()).collect()
     }
 
-    /// The best that the processor itself has.
+    /// The best unit of the processor; `None` if it has none.
     pub fn detect() -> Option<Self> {
         Self::available().into_iter().find(|unit| !unit.is_emulated())
     }
 
-    /// Whether plain Rust computes what a unit would.
+    /// Whether this is the emulation of a unit in plain Rust.
     pub fn is_emulated(self) -> bool {
         matches!(self, Self::EmulatedTiles | Self::EmulatedDots)
     }
@@ -108,7 +108,7 @@ impl PresentUnit {
     }
 }
 
-/// A thread's unit, ready to multiply. It stays in the thread.
+/// A thread's unit, ready to multiply. The value cannot go to another thread.
 #[derive(Debug)]
 pub(crate) struct Ready {
     unit: PresentUnit,
@@ -125,11 +125,12 @@ impl Drop for Ready {
     }
 }
 
-/// Rows of the left side lie equally far apart, and their steps up to 32 at a time at given places.
+/// The addressing of kernels for bf16: rows of the left side lie equally far apart, and each is read in steps of up to 32 numbers at given
+/// places.
 #[derive(Debug)]
 pub(crate) enum Paired {}
 
-/// Most numbers of the inner dimension that are multiplied in one step.
+/// Upper limit of the numbers of the inner dimension that are multiplied in one step.
 pub(crate) const DEPTH: usize = 32;
 
 /// How many numbers of the inner dimension are multiplied in one step: an even number from 2 to [`DEPTH`].
@@ -137,10 +138,10 @@ pub(crate) const DEPTH: usize = 32;
 pub(crate) struct Depth(usize);
 
 impl Depth {
-    /// The most that there are.
+    /// The deepest step, of [`DEPTH`] numbers.
     pub(crate) const WHOLE: Self = Self(DEPTH);
 
-    /// The deepest step that divides runs of `run` numbers, if they are even.
+    /// The deepest step that divides `run`, the length of a run of numbers; `None` if it is odd or 0.
     pub(crate) fn dividing(run: usize) -> Option<Self> {
         (2..=DEPTH).rev().step_by(2).find(|depth| run > 0 && run.is_multiple_of(*depth)).map(Self)
     }
@@ -166,15 +167,15 @@ pub(crate) const ROWS: usize = 32;
 #[repr(C, align(64))]
 pub(crate) struct Sums(pub(crate) [[f32; COLUMNS]; ROWS]);
 
-/// What is added to the sums of a panel, one per column, at the places that columns have.
+/// The summands of a panel's columns, in the order of the panel's slots.
 #[derive(Debug, Clone, Copy)]
 #[repr(C, align(64))]
 pub(crate) struct Bias(pub(crate) [f32; COLUMNS]);
 
 /// One tile of a product.
 ///
-/// For each row there are a step's numbers at each of the steps' places; where the kernel's rows are `whole`, also for the rows after the
-/// last up to a multiple of 16.
+/// For each row, there are the numbers of a step at each of the steps' places. If the unit reads whole tiles
+/// ([`PresentUnit::reads_whole_tiles`]), this also holds for the rows after the last up to a multiple of 16.
 pub(crate) struct Tile<'a> {
     /// How many rows there are.
     pub(crate) rows: usize,
@@ -188,10 +189,9 @@ pub(crate) struct Tile<'a> {
     pub(crate) steps: &'a [usize],
     /// The panel: for each pair of each step a slot per column.
     pub(crate) right: &'a [f32],
-    /// Whether the products are added to the sums that are there.
+    /// Whether the products are added to the values that `sums` has.
     pub(crate) adds: bool,
-    /// Receives the sums, [`COLUMNS`] for each row; where the kernel's rows are `whole`, those of rows that are not there hold anything
-    /// afterwards.
+    /// Receives the sums, [`COLUMNS`] for each row. If the unit reads whole tiles, the sums of the additional rows are arbitrary afterwards.
     pub(crate) sums: *mut f32,
     /// Values from one row of sums to the next.
     pub(crate) sums_row: usize,
@@ -238,7 +238,7 @@ impl Addressing for Paired {
     ];
 }
 
-/// Slots of 32 columns for each two steps.
+/// A panel has one slot for each of 32 columns and each pair of numbers of the inner dimension.
 const PACKING: Packing = Packing { lanes: 16, vectors: 2, narrower: false };
 
 impl PresentUnit {
@@ -253,7 +253,7 @@ impl PresentUnit {
         &Paired::KERNELS[Paired::KERNELS.len() - from_the_end]
     }
 
-    /// Whether its kernel reads rows in multiples of 16.
+    /// Whether its kernel reads and writes rows in multiples of 16.
     pub(crate) fn reads_whole_tiles(self) -> bool {
         matches!(self.unit, Unit::Amx | Unit::EmulatedTiles)
     }
@@ -264,7 +264,7 @@ impl PresentUnit {
 pub(crate) struct PackedPairs {
     unit: PresentUnit,
     step: Depth,
-    /// Of the matrix, before it is filled up with zeros.
+    /// Columns of the matrix, without those that fill up the last panel.
     columns: usize,
     pairs: Packed<Paired>,
 }
@@ -274,7 +274,7 @@ impl PackedPairs {
     /// whole panels. Columns lie at their [`place`]s.
     ///
     /// # Errors
-    /// No memory for the packed copy.
+    /// [`OutOfMemory`] if there is no memory for the packed copy.
     pub(crate) fn new(
         unit: PresentUnit,
         step: Depth,
@@ -316,25 +316,25 @@ impl PackedPairs {
     }
 }
 
-/// Where a panel has a column, and a tile its sums: columns with an even number come first. Two sums that belong into the same 32 bits of bf16
-/// are thus at the same place of two vectors.
+/// The place of a column in a panel, and of its sum in a row of a tile: columns with even numbers come first. The sums of two neighbouring
+/// columns, which share 32 bits when they are rounded to bf16, are thus at the same place of two vectors.
 #[cfg(test)]
 pub(crate) fn place(column: usize) -> usize {
     column / COLUMNS * COLUMNS + column % 2 * (COLUMNS / 2) + column % COLUMNS / 2
 }
 
-/// The column at a place, counted through all panels.
+/// The column at a place, where places are counted through all panels.
 pub(crate) fn column(place: usize) -> usize {
     let within = place % COLUMNS;
     place / COLUMNS * COLUMNS + within % (COLUMNS / 2) * 2 + within / (COLUMNS / 2)
 }
 
-/// `x`, or zero where it is too small for its exponent: so the units read and write.
+/// `x`, or zero if it is subnormal, as units read and write numbers.
 fn flush(x: f32) -> f32 {
     if x.is_subnormal() { 0.0_f32.copysign(x) } else { x }
 }
 
-/// The two numbers of a pair.
+/// The two numbers of a pair, the one in the lower bits first.
 fn halves(pair: u32) -> [f32; 2] {
     [pair << 16, pair & 0xffff_0000].map(|bits| flush(f32::from_bits(bits)))
 }

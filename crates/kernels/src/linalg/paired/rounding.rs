@@ -1,4 +1,4 @@
-//! How values come to lie as a unit reads them: rounded, and packed or turned.
+//! Values are brought into the form that a unit reads: rounded, and packed or transposed.
 
 use super::{COLUMNS, DEPTH};
 use crate::bf16::{Bf16, as_halves};
@@ -7,7 +7,7 @@ use crate::isa::ForLoops;
 use crate::linalg::pack::Scale;
 use crate::simd::{Simd, vectorised};
 
-/// Rounds values.
+/// Rounds the values of `from` to `to`, which is as long.
 pub(crate) fn round(isa: ForLoops, from: &[f32], to: &mut [Bf16]) {
     round_rows(isa, from, from.len(), from.len(), to, from.len());
 }
@@ -36,10 +36,10 @@ unsafe fn round_rows_body<S: Simd>(from: &[f32], from_row: usize, columns: usize
     }
 }
 
-/// What pairs and panels are filled up with.
+/// The zeros with which pairs and panels are filled up.
 const NOTHING: [f32; COLUMNS] = [0.0; COLUMNS];
 
-/// Rounds two rows, and writes their values as pairs.
+/// Rounds two rows, and interleaves their values.
 ///
 /// # Safety
 /// The instructions of `S` are there.
@@ -56,14 +56,15 @@ unsafe fn zip<S: Simd>(even: &[f32], odd: &[f32], to: &mut [Bf16]) {
     }
 }
 
-/// Which places of a strip have a row of values, and which zeros: a part of a picture with zeros around it, read line by line.
+/// Which places of a strip are rows of values, and which are zeros. The places are the pixels of an image with zeros around it, line by line,
+/// from one of them on.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::linalg) struct Places {
-    /// Places of a line.
+    /// Number of places in a line.
     pub(in crate::linalg) pitch: usize,
-    /// Which places of a line have rows.
+    /// First place of a line that is a row of values, and the end of these places.
     pub(in crate::linalg) columns: [usize; 2],
-    /// Which lines have them.
+    /// First line with such places, and the end of these lines.
     pub(in crate::linalg) lines: [usize; 2],
     /// The place at which the strip begins.
     pub(in crate::linalg) first: usize,
@@ -76,17 +77,17 @@ impl Places {
     }
 }
 
-/// The rows of a strip's places one after the other.
+/// Goes through the places of a strip, in order.
 struct Lines<'a> {
     values: &'a [f32],
     /// Values from one row to the next.
     row: usize,
-    /// Values of a row that are wanted.
+    /// How many values of each row are read.
     width: usize,
     places: Places,
-    /// The line, and the place in it, that come next.
+    /// The line of the next place, and the place in it.
     next: [usize; 2],
-    /// The row that comes next.
+    /// The next row of values.
     at: usize,
 }
 
@@ -111,8 +112,8 @@ impl<'a> Lines<'a> {
 }
 
 vectorised! {
-    /// Packs a strip of the right side of a transposed product: the rows of places, of `width` values that are `row` apart, two and two, as many as
-    /// `out` has room for.
+    /// Packs a strip of the right side of a transposed product: pairs of places, as many as `out` has room for. The places' rows have `width`
+    /// values and are `row` values apart.
     pub(in crate::linalg) fn zip_strip(values: &[f32], row: usize, width: usize, places: Places, out: &mut [f32])
         => zip_strip_body::<S, Bf16>
 }
@@ -127,20 +128,20 @@ unsafe fn zip_strip_body<S: Simd>(values: &[f32], row: usize, width: usize, plac
 }
 
 vectorised! {
-    /// Packs a strip of the left side of a transposed product: `steps` places, whose rows of `width` values are `row` apart, become `width` rows
-    /// of numbers, as far apart as `out` has room for `high` of them, with what places come next up to whole [`DEPTH`]s.
-    pub(in crate::linalg) fn turn_strip(
+    /// Packs a strip of the left side of a transposed product: `steps` places, rounded up to whole [`DEPTH`]s, are transposed. The places' rows
+    /// have `width` values and are `row` values apart, and `sides` is `[width, high]`: of the `high` rows of `out`, `width` are written.
+    pub(in crate::linalg) fn transpose_strip(
         values: &[f32],
         row: usize,
         sides: [usize; 2],
         places: Places,
         steps: usize,
         out: &mut [f32]
-    ) => turn_strip_body::<S, Bf16>
+    ) => transpose_strip_body::<S, Bf16>
 }
 
 #[inline(always)]
-unsafe fn turn_strip_body<S: Simd>(
+unsafe fn transpose_strip_body<S: Simd>(
     values: &[f32],
     row: usize,
     [width, high]: [usize; 2],
@@ -152,7 +153,7 @@ unsafe fn turn_strip_body<S: Simd>(
     let long = out.len() / high;
     let mut lines = Lines::new(values, row, width, places);
     for first in (0..steps).step_by(DEPTH) {
-        // Pairs of one step after the other, which are then turned.
+        // One step's pairs are rounded row by row, and then transposed.
         let mut pairs = [[0.0_f32; COLUMNS]; PAIRS];
         for to in &mut pairs {
             // SAFETY: the instructions of `S` are there.

@@ -1,39 +1,39 @@
-//! The gradient of a convolution's kernel by a unit: a product of a transposed matrix with another at several shifts.
+//! The gradient of a convolution's kernel by a unit: a product of a transposed matrix with another one at several shifts.
 //!
-//! What a tap of the kernel sees is the image, shifted. So the image is packed once, as a right side, and all taps read it where it lies; the
-//! outputs' gradients are transposed to the left side. A shift by one pixel would put rows of the left side, or halves of the slots of the right
-//! side, across lines of the cache, so there is a packed image for odd shifts beside that for even ones.
+//! Each tap of the kernel sees the same image, shifted. So the image is packed once, as a right side, and all taps read it at their shifts; the
+//! outputs' gradients are transposed to the left side. A slot of the right side holds a pair of pixels, so an odd shift would need the halves
+//! of two slots. Therefore the image is packed twice, for even shifts and for odd ones.
 
 use super::halves::{Finish, Work};
-use super::rounding::{Places, turn_strip, zip_strip};
+use super::rounding::{Places, transpose_strip, zip_strip};
 use super::{COLUMNS, DEPTH, PresentUnit};
 use crate::bf16::Bf16;
 use crate::linalg::transpose::transpose;
 use crate::memory::workspace;
 use crate::parallel::{self, Disjoint, Divide as _, Parts as _};
 
-/// Columns that are transposed together: whole tiles.
+/// Columns that are transposed together: those of a whole tile.
 const TALL: usize = 32;
 
-/// Values that are packed together, unless one strip alone or the result has more: 4 MiB.
+/// Values that are packed at a time (4 MiB), unless one strip alone or the result has more.
 const PACKED: usize = 1 << 20;
 
-/// Pixels of a strip, about: tiles of 40 steps, whose two sides stay in the second cache for all taps.
+/// Approximate number of pixels in a strip: 40 steps, for which both sides of a tile stay in the second-level cache for all taps.
 const PIXELS: usize = 1280;
 
-/// Images, and the outputs of a convolution that moves by single pixels over them with zeros around them.
+/// The sizes of images and of the outputs of a convolution with stride 1 over them, with zeros around the images.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Frame {
     pub(crate) images: usize,
-    /// Rows of the image, of the zeros above it, and of all that the convolution sees.
+    /// Numbers of rows.
     pub(crate) height: Side,
-    /// The same for columns.
+    /// Numbers of columns.
     pub(crate) width: Side,
     /// Channels of the image.
     pub(crate) channels: usize,
 }
 
-/// One side of a [`Frame`].
+/// The lengths of a [`Frame`] along one axis.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Side {
     pub(crate) image: usize,
@@ -44,13 +44,13 @@ pub(crate) struct Side {
     pub(crate) output: usize,
 }
 
-/// Rows of an output that are packed together, and what lies where in a packed strip: transposed columns, [`TALL`] together, then the panels
-/// of channels, each for even shifts and for odd ones.
+/// How outputs are divided into strips of rows, and how a strip is packed: first the transposed columns, in blocks of [`TALL`], then the panels
+/// of channels, each once for even shifts and once for odd ones.
 #[derive(Clone, Copy)]
 struct Strips {
     frame: Frame,
     columns: usize,
-    /// Rows of the output.
+    /// Rows of the output in a strip.
     rows: usize,
     /// Numbers of one transposed column.
     long: usize,
@@ -62,7 +62,8 @@ impl Strips {
     fn new(frame: Frame, reach: usize, columns: usize) -> Self {
         let rows = (PIXELS / frame.width.framed).clamp(1, frame.height.output);
         let pixels = (rows * frame.width.framed).next_multiple_of(DEPTH);
-        // An odd number of lines of the cache, because columns that are a power of two apart would share few places of it.
+        // The distance of columns is an odd number of cache lines, because columns that are a power of two apart would share few sets of
+        // the cache.
         let long = ((pixels / DEPTH) | 1) * DEPTH;
         Self { frame, columns, rows, long, pairs: (pixels + reach).div_ceil(2) }
     }
@@ -112,16 +113,16 @@ impl Strips {
             let wide = TALL.min(columns - block * TALL);
             let lines = self.rows.min(height.output - row);
             let places = Places { pitch: width.framed, columns: [0, width.output], lines: [0, lines], first: 0 };
-            turn_strip(isa, &outputs[block * TALL..], columns, [wide, TALL], places, self.pixels(strip), out);
+            transpose_strip(isa, &outputs[block * TALL..], columns, [wide, TALL], places, self.pixels(strip), out);
         });
-        // The first row of the image that the strip sees, and the line of the strip at which the image begins and ends.
+        // The first row of the image that the strip sees, and the lines of the strip at which the image begins and ends.
         let seen = row.saturating_sub(height.before).min(height.image);
         let lines = [height.before.saturating_sub(row), (height.before + height.image).saturating_sub(row)];
         let images = &images[(image * height.image + seen) * width.image * channels..];
         for_right.par_chunks_mut(2 * self.panel()).enumerate().for_each(|(panel, out)| {
             let sees = width.before..width.before + width.image;
             for (first, out) in out.chunks_exact_mut(self.panel()).enumerate() {
-                // An odd shift begins with the second place, whose row is the image's second one if the first one's is there.
+                // The image for odd shifts begins with the second place. If the first place is a pixel of the image, that pixel is skipped.
                 let skipped = usize::from(first == 1 && lines[0] == 0 && lines[1] > 0 && sees.start == 0);
                 let places = Places { pitch: width.framed, columns: [sees.start, sees.end], lines, first };
                 let values = &images[(skipped * channels + panel * COLUMNS).min(images.len())..];
@@ -131,14 +132,14 @@ impl Strips {
     }
 }
 
-/// `result[shift, channel, column] = Σ framed[pixel + shift, channel] · outputs[pixel, column]` over the pixels of all outputs, where a row of
-/// outputs has as many places as one of `framed`, the images with their zeros. `images` are `[images, height, width, channels]` without the
-/// zeros, `outputs` `[images, height, width, columns]`, and both are rounded.
+/// Computes `result[shift, channel, column] = Σ framed[pixel + shift, channel] · outputs[pixel, column]`, a sum over the pixels of all outputs.
+/// `framed` are the images with their zeros, and pixels are counted in rows as long as theirs. `images` are
+/// `[images, height, width, channels]` without the zeros, `outputs` are `[images, height, width, columns]`, and both are rounded.
 ///
-/// Tasks own parts of the result, so that each sum is taken in one order whatever the number of threads.
+/// Each task computes a part of the result, so that each sum is added up in the same order with any number of threads.
 ///
 /// # Panics
-/// The channels are no multiple of 32, or one of the three has not the values that the frame says.
+/// If the number of channels is not a multiple of 32, or the length of a slice is not the one that follows from the frame.
 pub(crate) fn shifted_products(
     unit: PresentUnit,
     frame: Frame,
@@ -157,29 +158,31 @@ pub(crate) fn shifted_products(
     if all == 0 {
         return result.fill(0.0);
     }
-    // The result is read and written once for all strips that are packed together.
+    // The result is read and written once for each group of strips that are packed together.
     let (each, together) = (strips.values(), (PACKED.max(result.len()) / strips.values()).clamp(1, all));
-    // `[shifts, columns, channels]`.
+    // `transposed` is `[shifts, columns, channels]`.
     workspace(together * each + result.len(), |buffer| {
-        let (turned, buffer) = buffer.split_at_mut(result.len());
+        let (transposed, buffer) = buffer.split_at_mut(result.len());
         for first in (0..all).step_by(together) {
             let buffer = &mut buffer[..together.min(all - first) * each];
             buffer.par_chunks_mut(each).enumerate().for_each(|(strip, packed)| {
                 strips.pack(unit, first + strip, images, outputs, packed);
             });
-            multiply(unit, &strips, first, buffer, shifts, turned);
+            multiply(unit, &strips, first, buffer, shifts, transposed);
         }
-        result.par_chunks_mut(channels * columns).zip(turned.par_chunks(channels * columns)).for_each(|(to, from)| {
-            transpose(from, channels, to);
-        });
+        result.par_chunks_mut(channels * columns).zip(transposed.par_chunks(channels * columns)).for_each(
+            |(to, from)| {
+                transpose(from, channels, to);
+            },
+        );
     });
 }
 
-/// Adds the products of some packed strips, the first of which has the number `first`, to `[shifts, columns, channels]`.
+/// Adds the products of some packed strips, the first of which has the number `first`, to `result`, `[shifts, columns, channels]`.
 fn multiply(unit: PresentUnit, strips: &Strips, first: usize, packed: &[f32], shifts: &[usize], result: &mut [f32]) {
     let (channels, columns) = (strips.frame.channels, strips.columns);
     let (blocks, panels) = (columns.div_ceil(TALL), channels / COLUMNS);
-    // Tasks that share a part of both sides follow one another.
+    // Tasks that read the same parts of both sides follow one another.
     let taps = if blocks * panels < 8 { 1 } else { shifts.len() };
     let groups = shifts.len().div_ceil(taps);
     let shared = Disjoint::new(result);
@@ -205,8 +208,8 @@ fn multiply(unit: PresentUnit, strips: &Strips, first: usize, packed: &[f32], sh
                         clip: (f32::NEG_INFINITY, f32::INFINITY),
                     };
                     let left = left.as_ptr().cast::<Bf16>().wrapping_add(row * strips.long);
-                    // SAFETY: the transposed columns are whole tiles, which have all steps; these rows and columns of the result are this task's
-                    // alone, and it has room for all shifts.
+                    // SAFETY: the transposed columns are whole tiles, which have all steps; no other task accesses these rows and columns of the
+                    // result, which has room for all shifts.
                     unsafe { work.lying((left, strips.long), right, steps, &finish) };
                 }
             }
@@ -219,7 +222,7 @@ mod tests {
     use super::*;
     use crate::linalg::Unit;
 
-    /// Few pixels and many, outputs that fill no panel, an odd number of columns, two images, and zeros on any side or none.
+    /// Tests few pixels and many, outputs that fill no panel, an odd number of columns, two images, and zeros on any side or none.
     #[test]
     fn every_unit_computes_the_sums_at_all_shifts() {
         let value = |seed: usize| ((seed * 7919 + 13) % 127) as f32 / 64.0 - 1.0;
@@ -230,7 +233,7 @@ mod tests {
                 (2, [6, 9], [[0, 0], [0, 0]], 32, 33),
                 (1, [40, 37], [[2, 2], [1, 2]], 32, 32),
             ];
-            // Miri would take hours for the others.
+            // Miri would take hours for the other shapes.
             let shapes = if cfg!(miri) { &shapes[..1] } else { &shapes[..] };
             for &(images, [height, width], zeros, channels, columns) in shapes {
                 let side = |image: usize, [before, after]: [usize; 2]| {

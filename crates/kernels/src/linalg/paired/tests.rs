@@ -1,7 +1,7 @@
 use super::*;
 use crate::linalg::{Epilogue, Matrix, Multiplier, Scale, matmul_at_b, matmul_at_b_whole};
 
-/// Numbers of both signs and very different sizes, one of a few too small for its exponent.
+/// Numbers of both signs and very different sizes; a few are subnormal.
 fn number(seed: usize) -> f32 {
     let bits = (seed as u32).wrapping_mul(2_654_435_761).rotate_left(9);
     let size = f32::from_bits((bits % 24 + 112) << 23 | bits & 0x7f_ffff);
@@ -44,7 +44,7 @@ impl Shape {
         let unit = unit.present().expect("it is available");
         let depth = Depth::dividing(self.depth).expect("it is even");
         assert_eq!(depth.numbers(), self.depth);
-        // Between the steps, and after the last, lies what is no number: none of it is read.
+        // NaN lies between the steps and after the last, and must not be read.
         let mut left = vec![Bf16::round(f32::NAN); ROWS * self.row()];
         for (row, values) in left.chunks_exact_mut(self.row()).enumerate() {
             for step in 0..steps.len() * self.depth {
@@ -58,13 +58,13 @@ impl Shape {
         let mut all = Vec::new();
         for first in (0..rows).step_by(right.rows()) {
             let here = right.rows().min(rows - first);
-            // A tile has whole rows of its own, whichever of them are wanted.
+            // The tile is copied to memory of its own, with whole rows up to the most that a kernel has.
             let mut own = vec![Bf16::default(); ROWS * self.row()];
             own[..here * self.row()].copy_from_slice(&left[first * self.row()..][..here * self.row()]);
             let mut sums = Sums([[f32::NAN; COLUMNS]; ROWS]);
             for (_, columns, right_side) in right.panels() {
                 let (left, left_row) = (own.as_ptr(), self.row());
-                // The first step by itself, and then the others on top of its sums.
+                // The first step is computed by itself, and the others are added to its sums.
                 let (first, others) = steps.split_at(1);
                 let (first_right, right_side) = right_side.split_at(depth.pairs() * COLUMNS);
                 let parts = [(false, first, first_right), (true, others, right_side)];
@@ -93,7 +93,7 @@ const SHAPES: [Shape; 8] = [
     Shape::new(9, 7, 2, &[0, 5, 9]),
 ];
 
-/// Only what the unit itself does differs between a unit and its emulation, so every sum has the same bits.
+/// A unit and its emulation share all code but the operations themselves, and every sum must have the same bits.
 #[test]
 fn units_and_their_emulations_put_out_the_same_bits() {
     for [unit, emulated] in [[Unit::Amx, Unit::EmulatedTiles], [Unit::Avx512Bf16, Unit::EmulatedDots]] {
@@ -108,7 +108,7 @@ fn units_and_their_emulations_put_out_the_same_bits() {
     }
 }
 
-/// Each sum is that of its own row and column, whatever the unit, within the rounding of `f32`.
+/// With each unit, each sum is that of its row and column, within the rounding of `f32`.
 #[test]
 fn sums_are_those_of_the_rounded_numbers() {
     for unit in Unit::available() {
@@ -136,7 +136,7 @@ fn sums_are_those_of_the_rounded_numbers() {
     }
 }
 
-/// The deepest step that reads nothing but a run.
+/// The chosen step is the deepest one that reads nothing but a run.
 #[test]
 fn steps_divide_runs_of_an_even_length() {
     let depth = |run| Depth::dividing(run).map(Depth::numbers);
@@ -144,7 +144,7 @@ fn steps_divide_runs_of_an_even_length() {
     assert_eq!([0, 1, 27].map(depth), [None; 3]);
 }
 
-/// A value of a matrix, and what a unit reads of it.
+/// A value of a matrix.
 fn value(seed: usize) -> f32 {
     ((seed * 7919 + 13) % 1009) as f32 / 500.0 - 1.0
 }
@@ -166,25 +166,25 @@ const MATRICES: &[[usize; 3]] = if cfg!(miri) {
     &[[1, 1, 1], [5, 3, 17], [33, 70, 40], [17, 32, 32], [40, 64, 65], [13, 0, 5]]
 };
 
-/// A right side that lies row by row or column by column, with a factor per row or per column; a bias, limits, and what is there already; and
-/// values beside the result that must stay.
+/// The right side is stored row by row or column by column, with a factor per row or per column. There are a bias, limits and old values of the
+/// result, and values beside the result must not change.
 #[test]
 fn products_of_matrices_in_single_precision_are_those_of_their_rounded_values() {
     for unit in Unit::available() {
         let unit = unit.present().expect("it is available");
-        for ([rows, depth, columns], turned, accumulate) in
+        for ([rows, depth, columns], transposed, accumulate) in
             MATRICES.iter().flat_map(|shape| [(*shape, false, true), (*shape, true, false)])
         {
             let (left_row, result_row) = (depth + 3, columns + 2);
             let left: Vec<f32> = (0..rows * left_row).map(value).collect();
             let source: Vec<f32> = (0..depth * columns).map(|at| value(at + 31)).collect();
-            let steps = if turned { [1, depth] } else { [columns, 1] };
+            let steps = if transposed { [1, depth] } else { [columns, 1] };
             let factors: Vec<f32> = (0..depth.max(columns)).map(|at| 1.0 + value(at + 7) / 3.0).collect();
-            let scale = if turned { Scale::Rows(&factors[..depth]) } else { Scale::Columns(&factors[..columns]) };
+            let scale = if transposed { Scale::Rows(&factors[..depth]) } else { Scale::Columns(&factors[..columns]) };
             let bias: Vec<f32> = (0..columns).map(|at| value(at + 3)).collect();
             let before: Vec<f32> = (0..rows * result_row).map(|at| value(at + 11)).collect();
             let mut right = Halves::new(unit);
-            // A matrix before it leaves nothing behind.
+            // A larger matrix is packed first, of which nothing may be left.
             right.pack([50, 50], &[3.0; 2500], [50, 1], Scale::One);
             right.pack([depth, columns], &source, steps, scale);
             let mut result = before.clone();
@@ -199,7 +199,7 @@ fn products_of_matrices_in_single_precision_are_those_of_their_rounded_values() 
                 let start = f64::from(bias[column]) + if accumulate { f64::from(*before) } else { 0.0 };
                 let products = (0..depth).map(|step| {
                     let value =
-                        source[step * steps[0] + column * steps[1]] * factors[if turned { step } else { column }];
+                        source[step * steps[0] + column * steps[1]] * factors[if transposed { step } else { column }];
                     rounded(left[row * left_row + step]) * rounded(value)
                 });
                 let sum: f64 = products.clone().sum::<f64>() + start;
@@ -213,7 +213,7 @@ fn products_of_matrices_in_single_precision_are_those_of_their_rounded_values() 
     }
 }
 
-/// Sums over the rows of two matrices, by all threads and by one, in blocks of steps and with steps that fill no block.
+/// Sums over the rows of two matrices are computed by all threads and by one, with whole blocks of steps and with steps that fill no block.
 #[test]
 fn transposed_products_are_those_of_rounded_values() {
     let shapes: &[[usize; 3]] =
@@ -236,7 +236,7 @@ fn transposed_products_are_those_of_rounded_values() {
         };
         let made_of = (Matrix::Made(&fill), inner);
         matmul_at_b(multiplier, rows, made_of, (&right, columns), columns, (&mut made, columns));
-        assert_eq!(all, made, "{unit:?}: whoever writes the rows");
+        assert_eq!(all, made, "{unit:?}: rows that are written on demand give other sums than stored rows");
         for (at, (all, whole)) in all.iter().zip(&whole).enumerate() {
             let (i, j) = (at / columns, at % columns);
             let products = (0..rows).map(|row| rounded(left[row * inner + i]) * rounded(right[row * columns + j]));

@@ -1,16 +1,16 @@
 //! Tiles of AMX: eight registers of 16 rows of up to 64 bytes, that is of up to 16 pairs of bf16 or of 16 sums.
 //!
-//! How many pairs a row of the left side has is part of the configuration, so steps may have any even number of numbers up to 32: what lies
-//! after them is neither read nor multiplied.
+//! The configuration says how many pairs a row of the left side has, so a step may have any even number of numbers up to 32: the numbers after
+//! them are neither read nor multiplied.
 //!
-//! The steps of the two kernels (32 rows and 16 rows, each by 32 columns) are written once, as data: `hardware!` makes one block of
-//! instructions of them, because a tile register cannot live outside of such a block, and `emulated!` calls [`Registers`]. So which register
-//! is multiplied with which, and where each is loaded and stored, is tested on machines without the unit.
+//! The operations of the two kernels (32 rows and 16 rows, each by 32 columns) are written once, as data. `hardware!` makes one block of
+//! assembly of them, because the content of a tile register is lost outside of such a block, and `emulated!` makes calls of [`Registers`]. So
+//! machines without the unit test which registers are multiplied, and where each is loaded and stored.
 
 use super::{COLUMNS, Depth, Tile, flush, halves};
 
-/// Says what the kernel of 32 rows does to `$write`: the left rows that it names, the registers of its sums with where each belongs (the first
-/// or second 16 rows of sums, and how many bytes after their first), and what it does for each step.
+/// Passes the kernel of 32 rows to the macro `$write`: names for the first rows of its left tiles; the registers of its sums, each with its
+/// place (the first or second 16 rows of sums, and the distance in bytes from their first value); and the operations of each step.
 macro_rules! two_by_two {
     ($write:ident, $tile:expr) => {
         $write! { $tile;
@@ -21,7 +21,7 @@ macro_rules! two_by_two {
     };
 }
 
-/// Says the same of the kernel of 16 rows.
+/// Passes the kernel of 16 rows to the macro `$write`, as [`two_by_two`] does.
 macro_rules! one_by_two {
     ($write:ident, $tile:expr) => {
         $write! { $tile;
@@ -32,11 +32,12 @@ macro_rules! one_by_two {
     };
 }
 
-/// Bytes of a row of sums, and of the slots for a pair in a panel.
+/// Bytes of a row of sums, and of the slots of one pair in a panel.
 const ROW: usize = COLUMNS * size_of::<f32>();
 
-/// The instructions of one operation. `{at}` is where the steps begin, in numbers from a row's first; `{row}` the bytes from row to row.
-/// What stands in the place of an index is how far the rows of a tile lie apart: it is not added to the address of the first.
+/// The instructions of one operation. `{at}` is where the step begins, in numbers from the first of a row, and `{row}` is the distance of
+/// rows in bytes. In a tile instruction, the index register holds the distance of the tile's rows; it is not added to the address of the
+/// first row.
 #[cfg(target_arch = "x86_64")]
 macro_rules! instruction {
     (left $to:literal $first:ident) => {
@@ -50,9 +51,9 @@ macro_rules! instruction {
     };
 }
 
-/// What stands after each operation of a step. Where another program uses the second half of the same core, tile instructions that follow one
-/// another without a gap take 1.6 times as long (measured on Emerald Rapids, in each of the orders that were tried); where none does, these
-/// cost nothing.
+/// Instructions without effect, which follow each operation of a step. If another program uses the second hardware thread of the core, tile
+/// instructions that follow one another without a gap take 1.6 times as long (measured on Emerald Rapids, in each order that was tried);
+/// otherwise, the gaps cost nothing.
 #[cfg(target_arch = "x86_64")]
 macro_rules! gap {
     () => {
@@ -143,8 +144,8 @@ macro_rules! operation {
     };
 }
 
-/// Tile registers in plain Rust, configured as [`configure`] does it: those of the left side have shorter rows, and those of the right side
-/// fewer, where steps are shorter. What they hold are pairs of bf16, or the bits of sums.
+/// Tile registers in plain Rust, configured as [`configure`] does it: for shorter steps, the registers of the left side have shorter rows, and
+/// those of the right side have fewer rows. They hold pairs of bf16, or the bits of sums.
 struct Registers {
     registers: [[[u32; 16]; 16]; 8],
     /// Pairs in a row of the left side, and rows of the right side.
@@ -152,7 +153,7 @@ struct Registers {
 }
 
 impl Registers {
-    /// `TILELOADD`: 16 rows that are `row` bytes apart.
+    /// `TILELOADD` for sums: loads 16 rows that are `row` bytes apart.
     ///
     /// # Safety
     /// 64 bytes lie at the address of each row.
@@ -163,7 +164,7 @@ impl Registers {
         }
     }
 
-    /// The same for the left side, whose rows have as many pairs as are configured.
+    /// `TILELOADD` for the left side, whose rows have as many pairs as are configured.
     ///
     /// # Safety
     /// The pairs lie at the address of each row.
@@ -176,7 +177,7 @@ impl Registers {
         }
     }
 
-    /// The same for the right side, which has a row for each pair.
+    /// `TILELOADD` for the right side, which has one row for each pair.
     ///
     /// # Safety
     /// 64 bytes lie at the address of each row.
@@ -187,7 +188,7 @@ impl Registers {
         }
     }
 
-    /// `TILESTORED`: 16 rows that are `row` bytes apart.
+    /// `TILESTORED`: stores 16 rows that are `row` bytes apart.
     ///
     /// # Safety
     /// There is room for 64 bytes at the address of each row.
@@ -198,7 +199,8 @@ impl Registers {
         }
     }
 
-    /// `TDPBF16PS`: the even and the odd steps have a chain of sums each, from zero on; then both are added, and the old sum last.
+    /// `TDPBF16PS`: the products of even numbers and those of odd numbers are added up apart, each from zero on; then both sums are added, and
+    /// the old sum last.
     fn multiply(&mut self, sum: usize, left: usize, right: usize) {
         let (left, right) = (self.registers[left], self.registers[right]);
         for (sums, left) in self.registers[sum].iter_mut().zip(left) {
@@ -206,7 +208,7 @@ impl Registers {
                 let mut chains = [0.0_f32; 2];
                 for (pair, slots) in left.into_iter().zip(&right).take(self.pairs) {
                     let (x, w) = (halves(pair), halves(slots[column]));
-                    // A product of two numbers of bf16 has room in an `f32`, so this rounds once.
+                    // A product of two numbers of bf16 is exact in `f32`, so this rounds once.
                     (0..2).for_each(|half| chains[half] = flush(chains[half] + x[half] * w[half]));
                 }
                 let both = flush(chains[0] + chains[1]);
@@ -240,8 +242,8 @@ pub(super) unsafe fn multiply_amx(tile: &Tile<'_>) {
         // SAFETY: the tile's addresses are valid.
         return unsafe { multiply_emulated(tile) };
     }
-    // SAFETY: the unit is configured for steps of this depth; the tile's rows are whole, and the panel has its steps, of which there is one at least; the sums have
-    // room for all rows, up to a multiple of 16.
+    // SAFETY: the unit is configured for steps of this depth; the tile's rows are whole, and the panel has its steps, of which there is at least
+    // one; the sums have room for all rows, up to a multiple of 16.
     unsafe {
         match tile.rows {
             17.. => two_by_two!(hardware, tile),
@@ -250,7 +252,7 @@ pub(super) unsafe fn multiply_amx(tile: &Tile<'_>) {
     }
 }
 
-/// How the registers are cut: palette 1, then for each of the eight registers how many bytes are in a row, and how many rows there are.
+/// The configuration of the registers: palette 1, then for each of the eight registers the bytes of a row, and the number of rows.
 #[cfg(target_arch = "x86_64")]
 #[repr(C, align(64))]
 struct Configuration {
@@ -261,8 +263,8 @@ struct Configuration {
     rows: [u8; 16],
 }
 
-/// Cuts the registers of this thread: 0 to 3 into 16 rows of 16 sums, 4 and 5 into 16 rows of a step each, 6 and 7 into a row of 16 pairs for
-/// each two numbers of a step.
+/// Configures the registers of this thread: 0 to 3 have 16 rows of 16 sums; 4 and 5 have 16 rows of a step's numbers; 6 and 7 have a row of 16
+/// pairs for each two numbers of a step.
 ///
 /// # Safety
 /// The unit is there.
@@ -284,7 +286,7 @@ pub(super) unsafe fn configure(depth: Depth) {
     }
 }
 
-/// Gives the registers of this thread back: the system need not keep what they hold any more.
+/// Releases the registers of this thread, so that the system need not save their content any more.
 ///
 /// # Safety
 /// The unit is there.
@@ -298,15 +300,15 @@ pub(super) unsafe fn release() {
     }
 }
 
-/// Never called: there is no such unit here.
+/// Never called, because no machine of this target has the unit.
 #[cfg(not(target_arch = "x86_64"))]
 pub(super) unsafe fn configure(_: Depth) {}
 
-/// Never called: there is no such unit here.
+/// Never called, because no machine of this target has the unit.
 #[cfg(not(target_arch = "x86_64"))]
 pub(super) unsafe fn release() {}
 
-/// Whether processor and system let this process use the unit. The first call asks the system for it, for all threads.
+/// Whether processor and system let this process use the unit. The first call asks the system for permission, which holds for all threads.
 pub(super) fn are_allowed() -> bool {
     #[cfg(all(target_arch = "x86_64", target_os = "linux", not(miri)))]
     {
@@ -317,7 +319,7 @@ pub(super) fn are_allowed() -> bool {
     false
 }
 
-/// Whether the processor has tiles and multiplies bf16 in them, and the system keeps them for each thread.
+/// Whether the processor has tiles and multiplies bf16 in them, and the system saves them for each thread.
 #[cfg(all(target_arch = "x86_64", target_os = "linux", not(miri)))]
 fn has_unit() -> bool {
     use std::arch::x86_64::{__cpuid, __cpuid_count, _xgetbv};
@@ -328,23 +330,23 @@ fn has_unit() -> bool {
     }
     /// Bits 22 (`AMX-BF16`) and 24 (`AMX-TILE`) of `EDX`.
     const UNIT: u32 = 1 << 22 | 1 << 24;
-    /// Configuration and contents of the tiles.
+    /// The bits of `XCR0` for the configuration and the content of the tiles.
     const KEPT: u64 = 1 << 17 | 1 << 18;
     if __cpuid(0).eax < 7 || __cpuid_count(7, 0).edx & UNIT != UNIT || !is_x86_feature_detected!("xsave") {
         return false;
     }
-    // SAFETY: the processor has the instruction, and the system has switched it on: the detection looks at both.
+    // SAFETY: the processor has the instruction, and the system has switched it on: `is_x86_feature_detected` looks at both.
     let kept = unsafe { kept() };
     kept & KEPT == KEPT
 }
 
-/// Asks for the permission to use tiles, which a process has from then on (Linux 5.16).
+/// Asks the system (Linux 5.16 or later) for permission to use tiles, which the process keeps.
 #[cfg(all(target_arch = "x86_64", target_os = "linux", not(miri)))]
 fn ask_system() -> bool {
-    /// `arch_prctl`, `ARCH_REQ_XCOMP_PERM`, and the number of the contents of tiles.
+    /// The number of `arch_prctl`, its argument `ARCH_REQ_XCOMP_PERM`, and the number of the state component that is the content of tiles.
     const CALL: [u64; 3] = [158, 0x1023, 18];
     let answer: i64;
-    // SAFETY: the call reads its two numbers and no memory, and `rcx` and `r11` are what a call to the system changes.
+    // SAFETY: the call takes two numbers and accesses no memory; a system call changes `rax`, `rcx` and `r11`, which are declared.
     unsafe {
         std::arch::asm!("syscall", inout("rax") CALL[0] as i64 => answer, in("rdi") CALL[1], in("rsi") CALL[2],
             out("rcx") _, out("r11") _, options(nostack));

@@ -1,4 +1,4 @@
-//! Which layers are computed together with the convolution or the dense layer before them.
+//! The choice of layers that are computed together with the convolution or the dense layer before them.
 
 use injerto_graph::{Activation, Operator, Role};
 
@@ -8,7 +8,7 @@ use super::Compiler;
 use crate::geometry::Geometry;
 
 impl Compiler<'_> {
-    /// Takes the clip after `end` along, if one follows.
+    /// If a clip follows layer `end`, folds it: `end` becomes the clip's layer, and the limits are returned.
     pub(super) fn absorb_clip(&mut self, end: &mut usize) -> Option<(f32, f32)> {
         let next = self.only_user(*end)?;
         let clip = clip_of(self.node(next).operator())?;
@@ -17,7 +17,7 @@ impl Compiler<'_> {
         Some(clip)
     }
 
-    /// Takes the smooth function after `end` along, if one follows.
+    /// If a smooth function follows layer `end`, folds it: `end` becomes the function's layer.
     fn absorb_smooth(&mut self, end: &mut usize) -> Option<Smooth> {
         let next = self.only_user(*end)?;
         let Operator::Activation { activation } = *self.node(next).operator() else { return None };
@@ -27,7 +27,8 @@ impl Compiler<'_> {
         Some(function)
     }
 
-    /// Takes the sum after `end` along, if one follows whose other value is there already, and returns that value.
+    /// If a sum follows layer `end` whose other value is computed earlier, folds it: `end` becomes the sum's layer, and the other value is
+    /// returned.
     fn absorb_sum(&mut self, end: &mut usize) -> Option<usize> {
         let next = self.only_user(*end)?;
         let node = self.node(next);
@@ -35,7 +36,7 @@ impl Compiler<'_> {
             return None;
         };
         let other = if a == end { *b } else { *a };
-        // Neither value is repeated: each has the shape of the sum.
+        // Neither value may be repeated, so each must have the shape of the sum.
         let alike = [*end, other].iter().all(|&layer| self.node(layer).shape == node.shape);
         if !alike || !self.value_of.contains_key(&other) {
             return None;
@@ -46,7 +47,7 @@ impl Compiler<'_> {
         Some(value)
     }
 
-    /// A fold for `layer` with the normalisation and the clip after it, and what is left of the layer's own activation.
+    /// The fold of `layer` with the normalisation and the clip after it, and the layer's own activation if it is not folded.
     pub(super) fn fold(
         &mut self,
         layer: usize,
@@ -61,8 +62,8 @@ impl Compiler<'_> {
         (fold, rest)
     }
 
-    /// The same for a layer that can add another value before the clip, which becomes its second input, or compute a smooth function in
-    /// place of both.
+    /// The fold of a layer that can also add another value, its second input, before the clip, or compute a smooth function instead of sum and
+    /// clip.
     pub(super) fn fold_sum(
         &mut self,
         layer: usize,
@@ -91,7 +92,7 @@ impl Compiler<'_> {
         (fold, rest)
     }
 
-    /// A fold with the layer's own clip, or with the normalisation after it.
+    /// The fold of a layer with its own clip, or with the normalisation after it.
     fn fold_norm(
         &mut self,
         layer: usize,

@@ -1,9 +1,9 @@
-//! Which gradients are needed, and which values share a buffer.
+//! Decides which gradients are needed, and which values share a buffer.
 
 use super::super::parameters::Parameters;
 use super::{Operation, Value};
 
-/// Finds out which inputs want gradients, and which contribution to each comes first.
+/// Finds the inputs whose gradients are needed, and for each of them the operation that contributes first; the others add to its contribution.
 pub(super) fn contributions(operations: &mut [Operation], needs: &[bool]) {
     let mut seen = vec![false; needs.len()];
     for operation in operations.iter_mut().rev() {
@@ -15,7 +15,7 @@ pub(super) fn contributions(operations: &mut [Operation], needs: &[bool]) {
     }
 }
 
-/// The moments from which on and up to which a value, or its gradient, must be in a buffer.
+/// The first and the last moment at which a value or its gradient must be in a buffer.
 struct Lifetime {
     value: usize,
     is_gradient: bool,
@@ -23,7 +23,8 @@ struct Lifetime {
     to: usize,
 }
 
-/// Gives buffers to values and gradients whose lifetimes do not overlap, and tells the operations.
+/// Assigns buffers such that only values and gradients share one whose lifetimes do not overlap. Returns the length of each buffer for one
+/// sample.
 pub(super) fn assign(
     operations: &mut [Operation],
     values: &mut [Value],
@@ -32,7 +33,8 @@ pub(super) fn assign(
     inputs: &[usize],
     output: usize,
 ) -> Vec<usize> {
-    // Inputs come at 0, operation i runs forward at i + 1, the output is read at `middle`, and backward in reverse order.
+    // Moments are counted as follows: inputs come at 0, operation i runs forward at i + 1, the output is read at `middle`, and then the
+    // operations run backward in reverse order.
     let n = operations.len();
     let (middle, backward) = (n + 1, |at: usize| 2 * n + 1 - at);
     let mut producers: Vec<Option<usize>> = vec![None; values.len()];
@@ -60,24 +62,24 @@ pub(super) fn assign(
         if let Some(at) = producer.filter(|&at| needs[value] && operations[at].step.keeps_output()) {
             to = to.max(backward(at));
         }
-        // An input lives from the beginning, together with all others.
+        // All inputs live from the beginning.
         let from = if given[value] { 0 } else { producer.map_or(0, |at| at + 1) };
         lives.push(Lifetime { value, is_gradient: false, from, to });
         if needs[value] {
             let first = users[value].iter().map(|&at| backward(at)).min().unwrap_or(middle);
             let from = if value == output { middle } else { first };
-            // The gradient of an input is read when all is done.
+            // The gradient of an input is read after the backward pass.
             let to = producer.map_or(2 * n + 2, backward);
             lives.push(Lifetime { value, is_gradient: true, from, to });
         }
     }
     lives.sort_by_key(|life| (life.from, life.value, life.is_gradient));
-    // Length and end of each buffer.
+    // The length of each buffer, and the end of the last lifetime in it.
     let mut buffers: Vec<(usize, usize)> = Vec::new();
     for life in lives {
         let count = values[life.value].count;
         let free = buffers.iter().enumerate().filter(|(_, (_, to))| *to < life.from);
-        // The smallest that is large enough, else the largest.
+        // The best free buffer is the smallest one that is large enough, or else the largest one.
         let best = free.min_by_key(|(_, (length, _))| (*length < count, length.abs_diff(count))).map(|(at, _)| at);
         let at = best.unwrap_or_else(|| {
             buffers.push((0, 0));

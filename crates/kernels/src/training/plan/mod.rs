@@ -1,4 +1,4 @@
-//! From a graph to steps: what is computed together, which gradients are needed, and which values share a buffer.
+//! Makes steps of a graph: decides what is computed together, which gradients are needed, and which values share a buffer.
 
 mod folding;
 mod lifetimes;
@@ -28,25 +28,25 @@ use crate::geometry::Geometry;
 use crate::isa::ForLoops;
 use crate::linalg::Multiplier;
 
-/// A step with its place among the values.
+/// A step with its inputs and its output.
 #[derive(Debug)]
 pub(super) struct Operation {
     pub(super) name: String,
     pub(super) step: Box<dyn Step>,
     pub(super) inputs: Vec<usize>,
     pub(super) output: usize,
-    /// For each input that wants a gradient, whether it is added to one that is there.
+    /// For each input, whether its gradient is added to an earlier contribution; `None` if no gradient is needed.
     pub(super) wants: Vec<Option<bool>>,
-    /// For each input, its buffer and its length.
+    /// For each input, its buffer and its length for one sample.
     pub(super) places: Vec<(usize, usize)>,
 }
 
-/// A value of the program: its length for one sample, its buffer and its gradient's.
+/// A value of the program: its length for one sample, its buffer, and that of its gradient.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Value {
     pub(super) count: usize,
     pub(super) buffer: usize,
-    /// `None` where no gradient is needed.
+    /// `None` if no gradient is needed.
     pub(super) gradient: Option<usize>,
 }
 
@@ -57,11 +57,11 @@ pub(super) struct Plan {
     pub(super) values: Vec<Value>,
     pub(super) inputs: Vec<usize>,
     pub(super) output: usize,
-    /// Length of each buffer for one sample.
+    /// The length of each buffer for one sample.
     pub(super) buffers: Vec<usize>,
 }
 
-/// What is to be compiled.
+/// The part of a graph that is to be compiled.
 #[derive(Clone, Copy)]
 pub(super) struct Tail<'a> {
     pub(super) graph: &'a Graph,
@@ -69,15 +69,15 @@ pub(super) struct Tail<'a> {
     pub(super) layers: &'a [usize],
     /// The layers whose outputs are given to it.
     pub(super) inputs: &'a [usize],
-    /// Those of its inputs whose gradients are wanted.
+    /// The inputs whose gradients are computed.
     pub(super) towards: &'a [usize],
-    /// Which layers train.
+    /// Whether a layer trains.
     pub(super) trains: &'a dyn Fn(usize) -> bool,
     /// Batch normalisations that use the batch's statistics.
     pub(super) batch_statistics: &'a [usize],
 }
 
-/// What is known of a tail while its steps are made.
+/// The state of the compilation of a tail.
 struct Compiler<'a> {
     isa: ForLoops,
     multiplier: Multiplier,
@@ -85,13 +85,15 @@ struct Compiler<'a> {
     trains: &'a dyn Fn(usize) -> bool,
     batch_statistics: &'a [usize],
     parameters: &'a Parameters,
-    /// How often each layer's output is taken by layers of the program, and by which last.
+    /// For each layer, how many layers of the program take its output, and the last of them.
     uses: Vec<(usize, usize)>,
+    /// Whether each layer is folded into another one.
     absorbed: Vec<bool>,
-    /// Which rows of each layer are computed.
+    /// The rows of each layer that are computed.
     narrow: Narrow<'a>,
+    /// The value that is the output of each layer so far.
     value_of: BTreeMap<usize, usize>,
-    /// Values that are rows of others: of this one, from this row on, up to that.
+    /// Values that are some rows of another value, by that value, the first row, and the end of the rows.
     parts: BTreeMap<(usize, usize, usize), usize>,
     values: Vec<Value>,
     needs: Vec<bool>,
@@ -161,14 +163,14 @@ impl<'a> Compiler<'a> {
         self.values.len() - 1
     }
 
-    /// The layer that alone takes the output of `layer`, and computes the same rows.
+    /// The only layer that takes the output of `layer`, if it computes the same rows.
     fn only_user(&self, layer: usize) -> Option<usize> {
         let (uses, user) = self.uses[layer];
         let alike = self.narrow.rows(layer) == self.narrow.rows(user);
         (uses == 1 && layer + 1 != self.graph.len() && alike).then_some(user)
     }
 
-    /// The value that has these rows of the output of `input`, for `layer`.
+    /// The value that consists of these rows of the output of `input`, which `layer` takes.
     fn rows_of(&mut self, input: usize, rows: Range<usize>, layer: usize) -> Result<usize, Error> {
         let value = *self.value_of.get(&input).ok_or_else(|| self.missing(layer, input))?;
         let computed = self.narrow.rows(input);
@@ -211,7 +213,7 @@ impl<'a> Compiler<'a> {
         }
     }
 
-    /// Whether a parameter of the layers that a fold is made of trains.
+    /// Whether any parameter of these layers trains.
     fn any_trains(&self, layers: &[usize]) -> bool {
         layers.iter().any(|&layer| {
             let places = 0..self.node(layer).parameters.len();
@@ -262,12 +264,12 @@ impl<'a> Compiler<'a> {
         Ok(())
     }
 
-    /// The first of the two convolutions that a layer is.
+    /// Adds the depthwise convolution of a separable one, and returns its value.
     fn depthwise(&mut self, layer: usize, input: usize) -> usize {
         let Operator::SeparableConv2D { kernel_size, strides, padding, dilation_rate, depth_multiplier, .. } =
             *self.node(layer).operator()
         else {
-            unreachable!("only a separable convolution has two");
+            unreachable!("only a separable convolution has a depthwise one inside");
         };
         let geometry = Geometry::new(self.image(layer), kernel_size, strides, padding, dilation_rate);
         let kernel = self.needed(layer, Role::DepthwiseKernel);
@@ -283,11 +285,11 @@ impl<'a> Compiler<'a> {
     /// Height, width and channels of a layer's input.
     fn image(&self, layer: usize) -> [usize; 3] {
         let input = self.node(layer).inputs[0];
-        self.node(input).shape.image().expect("shape inference has seen an image")
+        self.node(input).shape.image().expect("shape inference accepts only images here")
     }
 
-    /// The step of a layer with weights, together with what is folded into it, the last of which becomes `end`; and what is left
-    /// of its activation. `None` for other layers.
+    /// The step of a layer with weights, and the layer's own activation if it is not folded. `end` becomes the last layer that is folded
+    /// into the step. `None` for other layers.
     fn with_weights(
         &mut self,
         layer: usize,
@@ -301,7 +303,7 @@ impl<'a> Compiler<'a> {
             Operator::Conv2D { kernel_size, strides, padding, dilation_rate, groups, activation, .. } => {
                 let geometry = Geometry::new(self.image(layer), *kernel_size, *strides, *padding, *dilation_rate);
                 let kernel = self.needed(layer, Role::ConvolutionKernel);
-                // Where each filter has a channel to itself, the kernel lies in memory as that of a depthwise convolution.
+                // If each filter has one channel of its own, the kernel is stored like that of a depthwise convolution.
                 if *groups > 1 && *groups == channels && geometry.input[2] == channels {
                     let (fold, rest) = self.fold(layer, channels, *activation, end);
                     return Some((Box::new(Depthwise::new(geometry, 1, kernel, fold)), rest));
@@ -323,7 +325,7 @@ impl<'a> Compiler<'a> {
                 let (fold, rest) = self.fold(layer, channels, *activation, end);
                 (Box::new(Depthwise::new(geometry, *depth_multiplier, kernel, fold)), rest)
             }
-            // Its depthwise convolution has been made: see `depthwise`.
+            // `depthwise` has already added its depthwise convolution.
             Operator::SeparableConv2D { activation, .. } => {
                 let kernel = self.needed(layer, Role::ConvolutionKernel);
                 let between = node.parameters[1].shape[2];
@@ -388,7 +390,9 @@ impl<'a> Compiler<'a> {
             Operator::InputLayer { .. }
             | Operator::Flatten {}
             | Operator::Reshape { .. }
-            | Operator::Cropping1D { .. } => unreachable!("the input is given, and the others pass their input on"),
+            | Operator::Cropping1D { .. } => {
+                unreachable!("the input is given, and the output of the others is their input")
+            }
             Operator::Conv2D { .. }
             | Operator::DepthwiseConv2D { .. }
             | Operator::SeparableConv2D { .. }
@@ -440,7 +444,7 @@ impl<'a> Compiler<'a> {
             }
             Operator::MaxPooling2D(window) => {
                 let geometry = Geometry::of_window(self.image(layer), window);
-                Box::new(MaxPool { isa: self.isa, geometry, winners: Vec::new() })
+                Box::new(MaxPool { isa: self.isa, geometry, argmax: Vec::new() })
             }
             Operator::AveragePooling2D(window) => {
                 let geometry = Geometry::of_window(self.image(layer), window);
@@ -453,7 +457,7 @@ impl<'a> Compiler<'a> {
             Operator::GlobalMaxPooling2D { .. } => {
                 let input = self.image(layer);
                 let geometry = Geometry::new(input, [input[0], input[1]], [1, 1], Padding::Valid, [1, 1]);
-                Box::new(MaxPool { isa: self.isa, geometry, winners: Vec::new() })
+                Box::new(MaxPool { isa: self.isa, geometry, argmax: Vec::new() })
             }
             Operator::Concatenate {} => {
                 let widths = node.inputs.iter().map(|&input| self.node(input).shape.channels()).collect();
@@ -473,7 +477,8 @@ impl<'a> Compiler<'a> {
     }
 }
 
-/// Whether a layer's output is its input: values are flat, rows are taken where they are wanted, and a frozen layer draws no random numbers.
+/// Whether a layer's output is its input. Values have no shape here, so a reshape changes nothing; a crop's rows are taken by its readers; and a
+/// dropout that is frozen, or drops nothing, is the identity.
 fn passes(graph: &Graph, trains: &dyn Fn(usize) -> bool, layer: usize) -> bool {
     let operator = graph.nodes()[layer].operator();
     match operator {
