@@ -127,6 +127,45 @@ mod tests {
         Ok(())
     }
 
+    /// The name of a folder, for the process that is killed.
+    const KILLED_IN: &str = "INJERTO_TEST_KILLED_IN";
+
+    /// Does nothing, but in the process that the next test starts: there it begins a file and never ends.
+    #[test]
+    fn begins_a_file_and_waits_to_be_killed() -> io::Result<()> {
+        let Some(folder) = std::env::var_os(KILLED_IN) else { return Ok(()) };
+        let mut partial = Partial::beside(&Path::new(&folder).join("part"))?;
+        partial.write_all(b"half")?;
+        partial.flush()?;
+        loop {
+            thread::park();
+        }
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_process_that_is_killed_leaves_a_file_that_is_known_to_be_left() -> io::Result<()> {
+        let folder = tempfile::tempdir()?;
+        let at = folder.path();
+        let mut process = std::process::Command::new(std::env::current_exe()?)
+            .args(["--exact", "unfinished::tests::begins_a_file_and_waits_to_be_killed"])
+            .env(KILLED_IN, at)
+            .spawn()?;
+        let writer = || unfinished(at).first().filter(|file| file.bytes == 4).map(|file| file.writer);
+        let began = std::time::Instant::now();
+        while writer().is_none() && began.elapsed() < Duration::from_secs(60) {
+            thread::sleep(Duration::from_millis(5));
+        }
+        assert_eq!(writer(), Some(Writer::Alive));
+        assert_eq!(remove_partial(at, Duration::ZERO), Vec::<PathBuf>::new());
+        process.kill()?;
+        process.wait()?;
+        assert_eq!(writer(), Some(Writer::Gone));
+        assert_eq!(remove_partial(at, DAY).len(), 1);
+        assert_eq!(unfinished(at), []);
+        Ok(())
+    }
+
     #[test]
     fn a_file_of_another_machine_is_removed_once_it_is_old() -> io::Result<()> {
         let folder = tempfile::tempdir()?;

@@ -30,7 +30,9 @@ pub fn each(images: &Bound<'_, PyAny>, take: &mut dyn FnMut(Origin) -> PyResult<
     }
     // Iterating over an open file would take each line of a photo for an image.
     if images.hasattr("read")? {
-        return Err(PyTypeError::new_err(format!("an open file is no image; pass its path, or what read() returns: {FORMS}")));
+        return Err(PyTypeError::new_err(format!(
+            "an open file is no image; pass its path, or what read() returns: {FORMS}"
+        )));
     }
     for (at, item) in images.try_iter()?.enumerate() {
         let item = item?;

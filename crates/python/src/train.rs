@@ -35,7 +35,9 @@ pub fn train(arguments: &Bound<'_, PyTuple>) -> PyResult<Py<PyAny>> {
     let follows = peers.as_ref().is_some_and(|peers| peers.follows());
     if let Some(progress) = progress.as_ref().filter(|progress| !progress.is_callable()) {
         let name = progress.get_type().name()?;
-        return Err(PyTypeError::new_err(format!("progress: the type {name} cannot be called; a function gets each epoch's figures")));
+        return Err(PyTypeError::new_err(format!(
+            "progress: the type {name} cannot be called; a function gets each epoch's figures"
+        )));
     }
     let sets = set.map_or_else(|| Ok(Vec::new()), |set| sets(&set))?;
     let asked = Asked::new(&experiment, sets)?;
