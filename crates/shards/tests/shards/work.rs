@@ -114,7 +114,7 @@ fn an_unfinished_file_is_no_shard_and_stays_as_long_as_its_process_runs() {
     let [written] = &unfinished(&out)[..] else { panic!("one file") };
     // What a process has left that was killed has the same name, and no lock.
     let name = written.path.file_name().and_then(|name| name.to_str()).expect("UTF-8");
-    let left = out.join(&name.replace(&file.token(), "killed"));
+    let left = out.join(name.replace(&file.token(), "killed"));
     fs::copy(&written.path, &left).expect("copied");
     self::written(&compute(&[folder.path().join("photos")], "0/2", &COLOURS, &out));
     assert!(written.path.exists() && !left.exists());
