@@ -5,11 +5,11 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Args;
-use injerto_files::printable;
-use injerto_report::words::grouped;
+use injerto_files::{Unfinished, Writer, printable, unfinished};
+use injerto_report::words::{bytes, counted, duration, grouped};
 use injerto_shards::{About, Gathered, Kind, Place, Precision};
 
-use crate::output::{self, out};
+use crate::output::{self, note, out};
 use crate::shards::photos;
 
 /// What `injerto gather` takes.
@@ -35,7 +35,9 @@ pub struct Arguments {
 
 /// Runs the command.
 pub fn run(arguments: &Arguments) -> Result<ExitCode> {
-    let gathered = Gathered::open(&Place::parse_all(&arguments.folders)?)?;
+    let folders = Place::parse_all(&arguments.folders)?;
+    folders.iter().flat_map(unfinished_in).for_each(|line| note!("{line}"));
+    let gathered = Gathered::open(&folders)?;
     let width = gathered.parts().map(|part| part.shard.to_string().len()).max().unwrap_or(0).max(5);
     out!("{:<width$}  {:>11}  {:>10}  file", "shard", "photos", "unanswered")?;
     for part in gathered.parts() {
@@ -56,6 +58,30 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let shards = format!("{} {}", grouped(shards), if shards == 1 { "shard" } else { "shards" });
     out!("{} in {shards}{errors}", photos(gathered.photos()))?;
     Ok(if faults.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(1) })
+}
+
+/// What is said of the unfinished files in a folder. In a store there are none that can be seen.
+fn unfinished_in(folder: &Place) -> Vec<String> {
+    let all = folder.local().map(unfinished).unwrap_or_default();
+    let said = [Writer::Alive, Writer::Gone, Writer::Unknown].map(|writer| {
+        let files: Vec<&Unfinished> = all.iter().filter(|file| file.writer == writer).collect();
+        let last = files.iter().map(|file| file.idle.as_secs_f64()).reduce(f64::min)?;
+        let size = bytes(files.iter().map(|file| file.bytes).sum());
+        let (these, them) = (counted(files.len(), "unfinished file"), if files.len() == 1 { "it" } else { "them" });
+        Some(match writer {
+            Writer::Alive => format!("{folder}: {these} ({size}): being written"),
+            Writer::Gone => format!(
+                "{folder}: {these} ({size}): left by processes that were killed; the next shard that is computed there removes \
+                 {them}"
+            ),
+            Writer::Unknown => format!(
+                "{folder}: {these} ({size}), last written to {} ago: another machine is writing {them} or has left {them}; \
+                 remove {them} (.partial-…) if no shard is being computed",
+                duration(last)
+            ),
+        })
+    });
+    said.into_iter().flatten().collect()
 }
 
 fn network(About { name, model, kind, .. }: &About) -> String {

@@ -1,6 +1,7 @@
 //! Files that survive a crash, folders of the user, and names that are fit for a terminal.
 //!
 //! - [`write()`], [`Partial`]: writes a file that appears on the disk whole or not at all;
+//! - [`unfinished`], [`remove_partial`]: find and remove what killed processes have left of such files;
 //! - [`open`]: opens what was named as a file, and neither a pipe nor a device, which may wait for ever;
 //! - [`read_at`]: reads at a place of a file that others read from too;
 //! - [`Lock`]: lets only one process at a time write into a folder;
@@ -29,6 +30,7 @@ mod place;
 mod quiet;
 mod shown;
 mod text;
+mod unfinished;
 pub mod user;
 mod write;
 
@@ -42,4 +44,5 @@ pub use place::{absolute, settled};
 pub use quiet::catch_quietly;
 pub use shown::{Printable, is_plain, printable, shown};
 pub use text::{from_text, shell_word, to_text};
-pub use write::{Partial, remove_partial, write};
+pub use unfinished::{Unfinished, Writer, remove_partial, unfinished};
+pub use write::{Partial, write};

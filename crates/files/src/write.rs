@@ -1,14 +1,11 @@
-use std::fs::File;
+use std::fs::{File, TryLockError};
 use std::io::{self, BufWriter, Write};
-use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
-
-use crate::shown;
+use std::path::Path;
 
 use tempfile::TempPath;
 
-/// Beginning of the names of unfinished files. No code reads a file with such a name.
-const PREFIX: &str = ".partial-";
+use crate::shown;
+use crate::unfinished::{PREFIX, machine};
 
 /// Writes a file that appears at `path` whole or not at all, also if the machine loses power.
 ///
@@ -21,7 +18,9 @@ pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
 }
 
 /// An unfinished file, with a name that no code reads. Dropping it removes the file. A killed process leaves the file, and
-/// [`remove_partial`] removes it later.
+/// [`remove_partial`](crate::remove_partial) removes it later.
+///
+/// While it exists it is locked, so that others see that it is being written. The lock ends with the process, in whatever way.
 #[derive(Debug)]
 pub struct Partial {
     file: BufWriter<File>,
@@ -34,6 +33,33 @@ impl Partial {
     /// # Errors
     /// The folder does not exist or cannot be written to.
     pub fn beside(path: &Path) -> io::Result<Self> {
+        // The name of the machine says that the file is locked, so it is given only to files that are.
+        let Some(machine) = machine() else { return Self::create(path, PREFIX) };
+        for _ in 0..Self::ATTEMPTS {
+            match Self::create(path, &format!("{PREFIX}{machine}-"))?.lock() {
+                Ok(Some(partial)) => return Ok(partial),
+                Ok(None) => {}
+                // A file system without locks.
+                Err(_) => break,
+            }
+        }
+        Self::create(path, PREFIX)
+    }
+
+    /// Locks the file. `None` if another process has taken it for one that nobody writes, and has removed it or is about to.
+    fn lock(self) -> io::Result<Option<Self>> {
+        match self.file.get_ref().try_lock() {
+            Ok(()) if self.path.exists() => Ok(Some(self)),
+            Ok(()) | Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(error)) => Err(error),
+        }
+    }
+
+    /// How often a file may be taken away between its creation and its lock.
+    const ATTEMPTS: usize = 8;
+
+    /// Creates a file whose name begins with `prefix`, without a lock.
+    fn create(path: &Path, prefix: &str) -> io::Result<Self> {
         // The file gets the usual permissions of the user's files. The errors of `tempfile` would name the random file name,
         // which the user does not know.
         let mut code = None;
@@ -41,7 +67,7 @@ impl Partial {
             let file = File::options().read(true).write(true).create_new(true).open(path);
             file.inspect_err(|error| code = error.raw_os_error())
         };
-        let file = tempfile::Builder::new().prefix(PREFIX).make_in(folder_of(path), open);
+        let file = tempfile::Builder::new().prefix(prefix).make_in(folder_of(path), open);
         let file = file.map_err(|error| match folder_of(path) {
             folder if !folder.is_dir() => {
                 let reason = format!("there is no folder {}", shown(folder));
@@ -56,7 +82,7 @@ impl Partial {
     /// The random part of the file name, which no other unfinished file in the folder has.
     pub fn token(&self) -> String {
         let name = self.path.file_name().unwrap_or_default().to_string_lossy();
-        name.trim_start_matches(PREFIX).to_owned()
+        name.rsplit('-').next().unwrap_or_default().to_owned()
     }
 
     /// Flushes the file to the disk and renames it to `path`, replacing a file of that name.
@@ -66,8 +92,9 @@ impl Partial {
     pub fn persist(self, path: &Path) -> io::Result<()> {
         let file = self.file.into_inner().map_err(io::IntoInnerError::into_error)?;
         file.sync_all()?;
-        drop(file);
+        // The file is closed, and with that unlocked, only when it has its name.
         self.path.persist(path).map_err(|error| error.error)?;
+        drop(file);
         sync_folder(folder_of(path))
     }
 }
@@ -89,23 +116,6 @@ fn folder_of(path: &Path) -> &Path {
 /// Flushes a folder to the disk. A rename is on the disk only after that.
 fn sync_folder(folder: &Path) -> io::Result<()> {
     if cfg!(unix) { File::open(folder)?.sync_all() } else { Ok(()) }
-}
-
-/// Removes the unfinished files in `folder` that were not written to for `age`, because killed processes have left them.
-/// Returns the removed files. A folder that cannot be read counts as empty.
-pub fn remove_partial(folder: &Path, age: Duration) -> Vec<PathBuf> {
-    let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
-    let now = SystemTime::now();
-    let mut removed = Vec::new();
-    for entry in entries.flatten() {
-        let ours = entry.file_name().to_str().is_some_and(|name| name.starts_with(PREFIX));
-        let Ok(metadata) = entry.metadata() else { continue };
-        let old = metadata.modified().ok().and_then(|at| now.duration_since(at).ok()).is_some_and(|is| is >= age);
-        if ours && old && metadata.is_file() && std::fs::remove_file(entry.path()).is_ok() {
-            removed.push(entry.path());
-        }
-    }
-    removed
 }
 
 #[cfg(test)]
@@ -151,16 +161,20 @@ mod tests {
         assert_eq!(std::fs::read_dir(folder.path())?.count(), 0);
         Ok(())
     }
-
     #[test]
-    fn an_unfinished_file_of_a_killed_process_is_removed_once_it_is_old() -> io::Result<()> {
+    fn a_file_that_was_taken_away_before_it_was_locked_is_noticed() -> io::Result<()> {
         let folder = tempfile::tempdir()?;
-        let left = folder.path().join(".partial-abc");
-        std::fs::write(&left, "half")?;
-        std::fs::write(folder.path().join("whole"), "whole")?;
-        assert_eq!(remove_partial(folder.path(), Duration::from_secs(3600)), Vec::<PathBuf>::new());
-        assert_eq!(remove_partial(folder.path(), Duration::ZERO), [left]);
-        assert_eq!(std::fs::read_dir(folder.path())?.count(), 1);
+        let begun = || Partial::create(&folder.path().join("part"), PREFIX);
+        assert!(begun()?.lock()?.is_some());
+        // Somebody else has removed it.
+        let gone = begun()?;
+        std::fs::remove_file(&gone.path)?;
+        assert!(gone.lock()?.is_none());
+        // Somebody else is about to.
+        let taken = begun()?;
+        let other = File::open(&taken.path)?;
+        other.lock_shared()?;
+        assert!(taken.lock()?.is_none());
         Ok(())
     }
 }

@@ -28,6 +28,12 @@ pub fn each(images: &Bound<'_, PyAny>, take: &mut dyn FnMut(Origin) -> PyResult<
         let name = images.get_type().name()?;
         return Err(PyTypeError::new_err(format!("the type {name} is neither an image nor several: {FORMS}")));
     }
+    // Iterating over an open file would take each line of a photo for an image.
+    if images.hasattr("read")? {
+        return Err(PyTypeError::new_err(format!(
+            "an open file is no image; pass its path, or what read() returns: {FORMS}"
+        )));
+    }
     for (at, item) in images.try_iter()?.enumerate() {
         let item = item?;
         let image = single(&item)?.map_or_else(|| arrow_value(&item), |image| Ok(Some(image)))?;
@@ -42,9 +48,14 @@ pub fn each(images: &Bound<'_, PyAny>, take: &mut dyn FnMut(Origin) -> PyResult<
     Ok(())
 }
 
-/// A value in an array of Arrow, which is not yet one of Python's.
+/// A value in an array of Arrow, which is not yet one of Python's. One that is missing is an image that cannot be read, like an empty
+/// file, so that it does not end the work on all others.
 fn arrow_value(item: &Bound<'_, PyAny>) -> PyResult<Option<Origin>> {
-    if item.hasattr("as_py")? { single(&item.call_method0("as_py")?) } else { Ok(None) }
+    if !item.hasattr("as_py")? {
+        return Ok(None);
+    }
+    let value = item.call_method0("as_py")?;
+    if value.is_none() { Ok(Some(Vec::new().into())) } else { single(&value) }
 }
 
 /// One image; `None` if it is something else, which may hold several.
@@ -84,6 +95,12 @@ fn pillow(image: &Bound<'_, PyAny>) -> PyResult<Origin> {
     let [width, height]: [usize; 2] = image.getattr("size")?.extract()?;
     let image = match image.getattr("mode")?.extract::<String>()?.as_str() {
         "RGB" => image.clone(),
+        // Pillow would make 255 of all that is more, and so white of nearly every photo of 16 bits.
+        mode if mode.starts_with('I') || mode == "F" => {
+            return Err(PyValueError::new_err(format!(
+                "a Pillow image of the mode {mode} has values beyond 0 to 255; pass the path or the bytes of its file"
+            )));
+        }
         _ => image.call_method1("convert", ("RGB",))?,
     };
     let pixels = image.call_method0("tobytes")?;

@@ -33,6 +33,12 @@ pub fn train(arguments: &Bound<'_, PyTuple>) -> PyResult<Py<PyAny>> {
     let (experiment, progress, set, run_dir, collective): Arguments<'_> = arguments.extract()?;
     let peers = collective.map(|object| Peers::new(&object).map(Arc::new)).transpose()?;
     let follows = peers.as_ref().is_some_and(|peers| peers.follows());
+    if let Some(progress) = progress.as_ref().filter(|progress| !progress.is_callable()) {
+        let name = progress.get_type().name()?;
+        return Err(PyTypeError::new_err(format!(
+            "progress: the type {name} cannot be called; a function gets each epoch's figures"
+        )));
+    }
     let sets = set.map_or_else(|| Ok(Vec::new()), |set| sets(&set))?;
     let asked = Asked::new(&experiment, sets)?;
     let found = Where::new(py)?;

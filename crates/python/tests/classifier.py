@@ -7,7 +7,7 @@ import warnings
 import numpy
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV, cross_val_score
-from sklearn.utils.estimator_checks import check_estimator
+from sklearn.utils.estimator_checks import check_classifiers_train, check_estimator
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 import injerto
@@ -109,6 +109,11 @@ class AnEstimator(unittest.TestCase):
         self.assertGreater(len(results), 40)
         self.assertEqual({name: failed[name] for name in failed if name not in NOT_APPLICABLE}, {})
         self.assertEqual(sorted(set(NOT_APPLICABLE) - set(failed)), [], "these do apply")
+
+    def test_after_more_epochs_the_classes_of_random_points_are_separated(self):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            check_classifiers_train("Rows", Rows("small_cnn", epochs=20, **SMALL))
 
 
 if __name__ == "__main__":

@@ -82,6 +82,18 @@ class Engines(unittest.TestCase):
         with self.assertRaisesRegex(ValueError, "no column 'photo' of images; it has key, bytes"):
             self.features.table(self.photos, "photo")
 
+    def test_a_missing_photo_is_a_row_with_its_error(self):
+        photos = pyarrow.table({"key": ["a", "b"], "bytes": [None, self.photos["bytes"][0].as_py()]})
+        table = self.features.table(photos)
+        self.assertEqual([error is None for error in table["error"].to_pylist()], [False, True])
+        numpy.testing.assert_array_equal(rows(table)[1], rows(self.expected)[0])
+        with self.assertRaisesRegex(injerto.ImageError, "image 0: .*empty"):
+            self.features(photos["bytes"])
+
+    def test_what_is_no_table_is_said(self):
+        with self.assertRaisesRegex(TypeError, "the type list is no table"):
+            self.features.table([b"photo"])
+
     def test_whatever_has_arrows_interface_of_capsules_is_a_table(self):
         class Foreign:
             def __arrow_c_stream__(_, requested=None):

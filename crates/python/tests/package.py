@@ -125,6 +125,9 @@ class FeaturesOfImages(unittest.TestCase):
         check([self.images[0], 3], TypeError, "image 1 is of the type int")
         check(3, TypeError, "the type int is neither")
         check({"bytes": [b""]}, TypeError, "one of its values")
+        check(io.BytesIO(png(self.images[0])), TypeError, "an open file is no image; pass its path")
+        for mode in ("I;16", "I", "F"):
+            check(Image.new(mode, (40, 40)), ValueError, f"mode {mode} has values beyond 0 to 255; pass the path")
 
     def test_an_exception_of_an_iterator_is_raised(self):
         def broken():
@@ -212,6 +215,10 @@ class TrainingAndPredicting(unittest.TestCase):
             injerto.train({**EXPERIMENT, "bakbone": {}})
         with self.assertRaisesRegex(TypeError, "seed: an experiment cannot hold a value of the type object"):
             injerto.train({**EXPERIMENT, "seed": object()})
+
+    def test_what_cannot_be_called_is_no_progress(self):
+        with self.assertRaisesRegex(TypeError, "progress: the type int cannot be called"):
+            injerto.train(EXPERIMENT, 3)
 
     def test_an_exception_of_progress_ends_the_training(self):
         def progress(_):

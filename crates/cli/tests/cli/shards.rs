@@ -125,36 +125,50 @@ fn a_shard_that_is_done_is_skipped_and_one_with_a_new_photo_is_not() {
     );
 }
 
-#[cfg(unix)]
+#[cfg(target_os = "linux")]
 #[test]
 fn a_shard_whose_process_is_killed_is_computed_by_the_next_one() {
     let at = drawn();
     let at = at.path();
     features(at, &["--out", "expected"]).succeeds();
-    // The process waits for a photo that does not come: a pipe into which nobody writes.
-    let late = at.join("drawn/train/sunflowers/00021.png");
-    let photo = fs::read(&late).expect("a photo");
-    fs::remove_file(&late).expect("removed");
-    assert!(Command::new("mkfifo").arg(&late).status().expect("mkfifo").success());
-    let lines: String = rows(&at.join("expected")).iter().map(|row| format!("drawn/train/{}\n", row.key)).collect();
-    fs::write(at.join("photos.txt"), lines).expect("written");
-    let words = [&["features", "small_cnn", "photos.txt", "--out", "out"][..], &SETS].concat();
+    // So many photos that the process is still busy when it is found to have begun.
+    fs::create_dir(at.join("many")).expect("made");
+    for row in rows(&at.join("expected")) {
+        let (photo, name) = (at.join("drawn/train").join(&row.key), row.key.replace('/', "-"));
+        (0..40).for_each(|copy| fs::hard_link(&photo, at.join(format!("many/{copy}-{name}"))).expect("linked"));
+    }
+    let words = [&["features", "small_cnn", "many", "--out", "out"][..], &SETS].concat();
     let mut child = injerto(at).args(&words).spawn().expect("it starts");
     let (began, out) = (Instant::now(), at.join("out"));
-    let is_begun = || fs::read_dir(&out).is_ok_and(|mut files| files.next().is_some());
-    while !is_begun() {
+    let unfinished = || injerto_files::unfinished(&out).len();
+    while unfinished() == 0 {
         assert!(began.elapsed() < Duration::from_secs(120), "it never began to write");
-        std::thread::sleep(Duration::from_millis(10));
+        std::thread::sleep(Duration::from_millis(5));
     }
+    // It is halted and not yet killed, so that it neither ends nor goes on: nobody takes its file away.
+    let halted = Command::new("kill").args(["-STOP", &child.id().to_string()]).status();
+    assert!(halted.expect("kill starts").success());
+    run(at, &[&words[..], &["--shard", "0/9"]].concat()).succeeds();
+    assert_eq!(unfinished(), 1);
+    contains(&run(at, &["gather", "out"]).fails(), &["out: 1 unfinished file (", "): being written"]);
     child.kill().expect("killed");
     child.wait().expect("ended");
-    contains(&run(at, &["gather", "out"]).fails(), &["no shards in out"]);
-    fs::remove_file(&late).expect("removed");
-    fs::write(&late, photo).expect("written");
-    contains(&run(at, &words).succeeds(), &["shard 0/1  30 photos in "]);
+    contains(
+        &run(at, &["gather", "out"]).fails(),
+        &[
+            "out: 1 unfinished file (",
+            "left by processes that were killed; the next shard that is computed there removes it",
+        ],
+    );
+    fs::remove_file(out.join("shard-00000-of-00009.parquet")).expect("removed");
+    contains(&run(at, &words).succeeds(), &["shard 0/1  1,200 photos in "]);
+    assert_eq!(unfinished(), 0);
     let (expected, found) = (rows(&at.join("expected")), rows(&out));
-    assert_eq!(found.len(), 30);
-    assert!(expected.iter().zip(&found).all(|(a, b)| a.features == b.features && a.sha256 == b.sha256));
+    assert_eq!(found.len(), 1200);
+    for row in found {
+        let same = expected.iter().find(|it| it.sha256 == row.sha256).expect("a copy of one of them");
+        assert_eq!(row.features, same.features);
+    }
 }
 
 #[test]

@@ -163,7 +163,7 @@ impl Place {
         }
     }
 
-    /// Makes the folder, if it is one on this machine and not there, and removes what a process left in it that was killed long ago.
+    /// Makes the folder, if it is one on this machine and not there, and removes what killed processes have left in it.
     pub(crate) fn make_folder(&self) -> Result<(), ShardsError> {
         let Kind::Local(path) = &self.0 else { return Ok(()) };
         std::fs::create_dir_all(path).map_err(ShardsError::io(path))?;
@@ -172,7 +172,7 @@ impl Place {
     }
 }
 
-/// An unfinished file that was not written to for so long was left by a process that was killed.
+/// An unfinished file that another machine has not written to for so long was left by a process that was killed.
 const UNFINISHED: std::time::Duration = std::time::Duration::from_secs(24 * 60 * 60);
 
 const ABSENT: &str = "absent";

@@ -1,7 +1,11 @@
 //! One shard from its photos to its file.
 
 use std::fs::{self, File};
+#[cfg(target_os = "linux")]
+use std::io::Write as _;
 
+#[cfg(target_os = "linux")]
+use injerto_files::{Partial, unfinished};
 use injerto_shards::{About, Answer, Done, Gathered, Input, Kind, Network, Photos, Precision, Problem, Shard, work};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use sha2::{Digest, Sha256};
@@ -92,13 +96,32 @@ fn a_shard_that_is_stopped_leaves_nothing() {
     assert_eq!(fs::read_dir(&out).expect("a folder").count(), 0);
 }
 
+/// Begins a file as the shard of another process does.
+#[cfg(target_os = "linux")]
+fn begun(out: &std::path::Path) -> Partial {
+    fs::create_dir_all(out).expect("a folder");
+    let mut file = Partial::beside(&out.join("shard-00001-of-00002.parquet")).expect("begun");
+    file.write_all(b"PAR1 and half of the rows").and_then(|()| file.flush()).expect("written");
+    file
+}
+
+#[cfg(target_os = "linux")]
 #[test]
-fn an_unfinished_file_of_a_process_that_was_killed_is_no_shard() {
+fn an_unfinished_file_is_no_shard_and_stays_as_long_as_its_process_runs() {
     let folder = photos(3);
     let out = folder.path().join("out");
-    put(out.join(".partial-abc123"), b"PAR1 and half of the rows");
-    written(&compute(&[folder.path().join("photos")], "0/1", &COLOURS, &out));
-    assert_eq!(rows(&out).len(), 6);
+    let file = begun(&out);
+    let [written] = &unfinished(&out)[..] else { panic!("one file") };
+    // What a process has left that was killed has the same name, and no lock.
+    let name = written.path.file_name().and_then(|name| name.to_str()).expect("UTF-8");
+    let left = out.join(name.replace(&file.token(), "killed"));
+    fs::copy(&written.path, &left).expect("copied");
+    self::written(&compute(&[folder.path().join("photos")], "0/2", &COLOURS, &out));
+    assert!(written.path.exists() && !left.exists());
+    fs::copy(&written.path, &left).expect("copied");
+    assert_eq!(compute(&[folder.path().join("photos")], "0/2", &COLOURS, &out).done, Done::Skipped);
+    assert!(written.path.exists() && !left.exists(), "a shard that is done removes it too");
+    file.persist(&out.join("other")).expect("nobody has taken it");
 }
 
 /// A network that fails after three photos.

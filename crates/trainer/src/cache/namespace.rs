@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 use super::CacheSettings;
 use super::segment::{EXTENSION, Header, Segment, encode};
 
-/// An unfinished segment that was not written to for this time was left by a process that was killed.
+/// An unfinished segment that another machine has not written to for this time was left by a process that was killed.
 pub(super) const UNFINISHED: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Everything but the image on which features depend.

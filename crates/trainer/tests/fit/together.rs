@@ -251,23 +251,26 @@ fn several_processes_train_the_network_that_one_trains_on_the_joined_batches() {
     Shared { phases: accumulated.to_vec(), class_weights: Some(vec![1.0, 0.5, 2.0]), ..shared }.check(2);
 }
 
-/// Sums of float32 depend on their order. Where one process adds up the same halves of each batch, nothing differs.
+/// Sums of float32 depend on their order. Where one process adds up the same parts of each batch, nothing differs.
 #[test]
-fn two_processes_train_as_one_that_adds_up_the_halves_of_each_batch_bit_for_bit() {
+fn processes_train_as_one_that_adds_up_their_parts_of_each_batch_bit_for_bit() {
     let batches_of = |batch_size, steps| {
         let mut phases = two_phases();
         phases.iter_mut().for_each(|phase| phase.optimizer.gradient_accumulation_steps = steps);
         let shared = Shared::new(&phases);
         Shared { options: LoaderOptions { batch_size, ..shared.options.clone() }, ..shared }
     };
-    let (alone, history) = batches_of(3, 2).alone();
-    for trained in batches_of(6, 1).together(2, None, |_, _| ()) {
-        let (fitted, model) = trained.expect("trains");
-        assert_eq!(distance(&model, &alone), 0.0);
-        assert_eq!(fitted.history.len(), history.len());
+    let whole = batches_of(6, 1);
+    for parts in [2, 3] {
+        let (alone, history) = batches_of(6 / parts, parts).alone();
+        for trained in whole.together(parts, None, |_, _| ()) {
+            let (fitted, model) = trained.expect("trains");
+            assert_eq!(distance(&model, &alone), 0.0, "{parts} processes");
+            assert_eq!(fitted.history.len(), history.len());
+        }
+        // As one batch, its images are summed in another order.
+        assert_ne!(distance(&whole.alone().0, &alone), 0.0, "{parts} parts");
     }
-    // As one batch, its images are summed in another order.
-    assert_ne!(distance(&batches_of(6, 1).alone().0, &alone), 0.0);
 }
 
 #[test]
