@@ -159,11 +159,10 @@ pub fn run(arguments: Arguments, common: &Common) -> Result<ExitCode> {
             begin(prepared, run_dir.as_deref())?;
         }
         prepared.rehearse(&device)?;
-        if json {
-            output::answer(&prepared.plan.to_json())?;
-            return Ok(ExitCode::SUCCESS);
+        match json {
+            true => output::answer(&prepared.plan.to_json())?,
+            false => out!("\n# The experiment, with every default\n{}", prepared.config.to_toml())?,
         }
-        out!("\n# The experiment, with every default\n{}", prepared.config.to_toml())?;
         return Ok(ExitCode::SUCCESS);
     }
     let session = match began {
@@ -173,9 +172,14 @@ pub fn run(arguments: Arguments, common: &Common) -> Result<ExitCode> {
         }
         Began::Again(session) => *session,
     };
-    let folder = session.folder().clone();
-    aside!("folder     {}\n", shown(folder.path()));
+    aside!("folder     {}\n", shown(session.folder().path()));
+    train(session, library, tui)
+}
 
+/// Trains until the end or until Ctrl-C, and reports what is in the run's folder then. Only process 0 of several reports.
+fn train(session: Session, library: Option<Arc<Library>>, tui: bool) -> Result<ExitCode> {
+    let follows = library.as_ref().is_some_and(|library| library.rank() > 0);
+    let folder = session.folder().clone();
     let stop = Arc::new(AtomicBool::new(false));
     let asked = stop.clone();
     ctrlc::set_handler(move || {

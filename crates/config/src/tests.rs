@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use injerto_data::ClassSampling;
 use injerto_data::augment::Preset;
 use injerto_data::folder::{ClassColumns, Column, FolderWord, Grouping, Labels, Layout, ListFiles, Lists};
+use injerto_files::is_plain;
 use injerto_graph::{Activation, Interpolation, Selection};
 use injerto_recipe::{Distillation, LossName, Swa, Task};
 use proptest::prelude::*;
@@ -275,19 +276,47 @@ fn every_experiment_of_the_repository_is_one() {
 
 #[test]
 fn nesting_without_end_is_an_error() {
-    for bracket in ["[", "{a=", "a."] {
+    let error = |text: &str, sets: &[&str]| parse(text, sets).expect_err("it never ends").to_string();
+    for (bracket, of_value, of_key) in [
+        ("[", "--set: `[[[[", "--set: unknown key `[[[["),
+        ("{a=", "--set: `{a={a=", "--set: `{a={a="),
+        ("a.", "--set: unknown key `a`", "--set: `a.a.a.a."),
+    ] {
         let endless = bracket.repeat(50_000);
-        assert!(parse(&endless, &[]).is_err());
-        assert!(parse(&format!("a = {endless}"), &[]).is_err());
-        assert!(parse(SHORTEST, &[&format!("a={endless}"), &format!("{endless}=1")]).is_err());
+        for text in [endless.clone(), format!("a = {endless}")] {
+            let error = error(&text, &[]);
+            assert!(error.starts_with("cats.toml:1:") && error.contains(": this is not TOML: "), "{error}");
+        }
+        for (set, start) in [(format!("a={endless}"), of_value), (format!("{endless}=1"), of_key)] {
+            let error = error(SHORTEST, &[&set]);
+            assert!(error.starts_with(start), "{error}");
+        }
     }
+}
+
+/// Checks that a text is an experiment, whose own text is read and written again as it is, or an error that says where the fault is and
+/// that a terminal only prints.
+fn check_hostile(text: &str, sets: &[&str]) -> Result<(), TestCaseError> {
+    match parse(text, sets) {
+        Ok(config) => {
+            let written = config.to_toml();
+            prop_assert_eq!(good(&written, &[]).to_toml(), written);
+        }
+        Err(error) => {
+            let error = error.to_string();
+            let is_located = error.starts_with("cats.toml:") || (!sets.is_empty() && error.starts_with("--set: "));
+            prop_assert!(is_located, "{}", error);
+            prop_assert!(error.chars().all(|c| matches!(c, '\n' | '\t') || is_plain(c)), "{:?}", error);
+        }
+    }
+    Ok(())
 }
 
 proptest! {
     #[test]
     fn no_text_panics(text in ".*", set in ".*") {
-        let _ = parse(&text, &[&set]).map_err(|error| error.to_string());
-        let _ = parse(SHORTEST, &[&set]).map_err(|error| error.to_string());
+        check_hostile(&text, &[&set])?;
+        check_hostile(SHORTEST, &[&set])?;
     }
 
     /// Valid text with a piece cut out and another put in, which gets past the parser far more often.
@@ -309,7 +338,7 @@ proptest! {
         value in prop::sample::select(vec!["", "0", "-1", "nan", "1e400", "99999999999999999999", "[]", "{}", "{a=1}",
             "[[[]]]", "1979-05-27", "\"\"", "'adam'", "true", "adam", "[1,'x',{}]", "{ name = 3 }"]),
     ) {
-        let _ = parse(LONGEST, &[&format!("{path}={value}")]).map_err(|error| error.to_string());
+        check_hostile(LONGEST, &[&format!("{path}={value}")])?;
     }
 }
 

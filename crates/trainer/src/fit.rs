@@ -126,22 +126,7 @@ impl Fit {
             if !std::mem::take(&mut announced) {
                 run.observer.observe(&Event::phase_began(plan, (progress.phases_done, plans.len())));
             }
-            let reopened = std::mem::take(&mut reopened);
-            if let Some(left) = progress.left.take_if(|_| reopened) {
-                // The end of the phase is undone, and these are the weights to restore at its new end.
-                progress.snapshot = Some(tail_weights(run.model, plan.split()));
-                restore(run.model, &left)?;
-            }
-            // The state belongs to a phase that had begun. The next phase has a new optimiser.
-            let state = progress.optimizer.take().filter(|_| progress.epochs_done > 0);
-            let mut executor = match ready.take() {
-                Some(executor) => executor,
-                None => executor::build(settings.kernels, run.model, plan, state.unwrap_or_default())?,
-            };
-            if reopened && executor.swap_averages() {
-                // At the end of a phase, the moving averages replace the weights.
-                executor.store(&mut run.model.network);
-            }
+            let mut executor = run.executor(plan, &mut progress, ready.take(), std::mem::take(&mut reopened))?;
             if features.as_ref().is_none_or(|kept| !kept.are_of(plan)) {
                 drop(features.take());
                 features = Some(run.gather(plan, executor.as_ref())?);
@@ -230,6 +215,33 @@ impl Run<'_> {
     /// Whether one of the processes was asked to stop.
     fn stopped(&self) -> Result<bool, TrainError> {
         self.settings.peers().stopped(self.stop)
+    }
+
+    /// The executor of a phase: `ready`, or a new one with the state at which `progress` stands. A phase that had ended is `reopened` if it
+    /// has more epochs now.
+    fn executor(
+        &mut self,
+        plan: &PhasePlan,
+        progress: &mut Progress,
+        ready: Option<Box<dyn Executor>>,
+        reopened: bool,
+    ) -> Result<Box<dyn Executor>, TrainError> {
+        if let Some(left) = progress.left.take_if(|_| reopened) {
+            // The end of the phase is undone, and these are the weights to restore at its new end.
+            progress.snapshot = Some(tail_weights(self.model, plan.split()));
+            restore(self.model, &left)?;
+        }
+        // The state belongs to a phase that had begun. The next phase has a new optimiser.
+        let state = progress.optimizer.take().filter(|_| progress.epochs_done > 0);
+        let mut executor = match ready {
+            Some(executor) => executor,
+            None => executor::build(self.settings.kernels, self.model, plan, state.unwrap_or_default())?,
+        };
+        if reopened && executor.swap_averages() {
+            // At the end of a phase, the moving averages replace the weights.
+            executor.store(&mut self.model.network);
+        }
+        Ok(executor)
     }
 
     /// Begins a phase in all processes with the weights of process 0.

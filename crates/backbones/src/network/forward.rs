@@ -116,13 +116,9 @@ impl Network {
                 let (mean, variance) = match training.filter(|pass| pass.updates_statistics.contains(&at)) {
                     Some(pass) => {
                         let (mean, variance) = batch_statistics(&x);
-                        let moved = |role, old: Tensor<1>, new: Tensor<1>| {
-                            let place = node.parameters.iter().position(|p| p.role == role).expect("has statistics");
-                            let kept = old.mul_scalar(*momentum) + new.inner().mul_scalar(1.0 - momentum);
-                            (ParameterId::new(at, place), ParameterTensor::Vector(kept))
-                        };
-                        pass.statistics.push(moved(Role::MovingMean, stored.0, mean.clone()));
-                        pass.statistics.push(moved(Role::MovingVariance, stored.1, variance.clone()));
+                        pass.move_statistic(at, node, Role::MovingMean, *momentum, [stored.0, mean.clone().inner()]);
+                        let variances = [stored.1, variance.clone().inner()];
+                        pass.move_statistic(at, node, Role::MovingVariance, *momentum, variances);
                         (mean, variance)
                     }
                     None => stored,
@@ -180,21 +176,8 @@ impl Network {
                 let [[top, bottom], [left, right]] = *padding;
                 Value::Image(x().image().pad([(top, bottom), (left, right)], 0.0))
             }
-            Operator::MaxPooling2D(window) => {
-                let (window, image) = (Geometry::of(window), x().image());
-                let mut options = MaxPoolOptions::new(window.window);
-                options.stride = window.strides;
-                options.padding = window.padding_of(&image);
-                Value::Image(max_pool2d(image, options))
-            }
-            Operator::AveragePooling2D(window) => {
-                let (geometry, image) = (Geometry::of(window), x().image());
-                let mut options = AvgPoolOptions::new(geometry.window);
-                options.stride = geometry.strides;
-                options.padding = geometry.padding_of(&image);
-                options.count_include_pad = window.count_include_pad;
-                Value::Image(avg_pool2d(image, options))
-            }
+            Operator::MaxPooling2D(window) => Value::Image(max_pool(x().image(), window)),
+            Operator::AveragePooling2D(window) => Value::Image(average_pool(x().image(), window)),
             Operator::GlobalAveragePooling2D { keepdims } => global(x().image(), *keepdims, |image| image.mean_dim(2)),
             Operator::GlobalMaxPooling2D { keepdims } => global(x().image(), *keepdims, |image| image.max_dim(2)),
             Operator::Concatenate {} => match inputs[0] {
@@ -204,40 +187,12 @@ impl Network {
                     Value::Features(Tensor::cat(inputs.into_iter().map(Value::into_features).collect(), 1))
                 }
             },
-            Operator::Take { indices } => {
-                let numbers: Vec<i32> = indices.iter().map(|&index| index as i32).collect();
-                let numbers = Tensor::<1, Int>::from_data(TensorData::new(numbers, [indices.len()]), &self.device);
-                match x() {
-                    Value::Image(image) => Value::Image(image.select(1, numbers)),
-                    Value::Tokens(tokens) => Value::Tokens(tokens.select(2, numbers)),
-                    Value::Features(rows) => Value::Features(rows.select(1, numbers)),
-                }
-            }
+            Operator::Take { indices } => take_channels(x(), indices, &self.device),
             Operator::Add {} => combine(inputs, |a, b| a + b, |a, b| a + b, |a, b| a + b),
             Operator::Multiply {} => combine(inputs, |a, b| a * b, |a, b| a * b, |a, b| a * b),
             Operator::Dense { activation, .. } => {
                 let kernel = parameter(Role::DenseKernel, pass).expect("has a kernel").matrix();
-                let bias = vector(Role::Bias, pass);
-                let dense = |rows: Tensor<2>| {
-                    let y = rows.matmul(kernel.clone());
-                    bias.clone().map_or_else(|| y.clone(), |bias| y.clone() + bias.unsqueeze())
-                };
-                let y = match x() {
-                    Value::Features(rows) => Value::Features(dense(rows)),
-                    Value::Tokens(tokens) => {
-                        let [b, n, c] = tokens.dims();
-                        let rows = dense(tokens.reshape([b * n, c]));
-                        let units = rows.dims()[1];
-                        Value::Tokens(rows.reshape([b, n, units]))
-                    }
-                    Value::Image(image) => {
-                        let [b, c, h, w] = image.dims();
-                        let rows = dense(image.permute([0, 2, 3, 1]).reshape([b * h * w, c]));
-                        let units = rows.dims()[1];
-                        Value::Image(rows.reshape([b, h, w, units]).permute([0, 3, 1, 2]))
-                    }
-                };
-                activate(y, *activation)
+                activate(dense(x(), kernel, vector(Role::Bias, pass)), *activation)
             }
             Operator::Dropout { rate, per_sample } => match training {
                 Some(pass) if *rate > 0.0 && pass.drawing.contains(&at) => {
@@ -246,25 +201,85 @@ impl Network {
                 _ => x(),
             },
             Operator::Flatten {} => Value::Features(x().into_features()),
-            Operator::Reshape { target_shape } => {
-                let rows = x().into_features();
-                match *target_shape.as_slice() {
-                    [h, w, c] => {
-                        let batch = rows.dims()[0];
-                        Value::Image(rows.reshape([batch, h, w, c]).permute([0, 3, 1, 2]))
-                    }
-                    [n, c] => {
-                        let batch = rows.dims()[0];
-                        Value::Tokens(rows.reshape([batch, n, c]))
-                    }
-                    _ => Value::Features(rows),
-                }
-            }
+            Operator::Reshape { target_shape } => reshape(x(), target_shape),
         }
     }
 }
 
-/// `x * gamma + beta`, where there are such.
+impl TrainingPass<'_> {
+    /// Records the new running statistic of a batch normalisation, `old * momentum + new * (1 - momentum)`.
+    fn move_statistic(&mut self, at: usize, node: &Node, role: Role, momentum: f64, [old, new]: [Tensor<1>; 2]) {
+        let place = node.parameters.iter().position(|p| p.role == role).expect("has statistics");
+        let moved = old.mul_scalar(momentum) + new.mul_scalar(1.0 - momentum);
+        self.statistics.push((ParameterId::new(at, place), ParameterTensor::Vector(moved)));
+    }
+}
+
+/// A dense layer on each position: `x kernel + bias`, where `kernel` is `[channels, units]`.
+fn dense(x: Value, kernel: Tensor<2>, bias: Option<Tensor<1>>) -> Value {
+    let units = kernel.dims()[1];
+    let apply = |rows: Tensor<2>| {
+        let y = rows.matmul(kernel);
+        match bias {
+            Some(bias) => y + bias.unsqueeze(),
+            None => y,
+        }
+    };
+    match x {
+        Value::Features(rows) => Value::Features(apply(rows)),
+        Value::Tokens(tokens) => {
+            let [batch, count, channels] = tokens.dims();
+            let rows = apply(tokens.reshape([batch * count, channels]));
+            Value::Tokens(rows.reshape([batch, count, units]))
+        }
+        Value::Image(image) => {
+            let [batch, channels, height, width] = image.dims();
+            let rows = apply(image.permute([0, 2, 3, 1]).reshape([batch * height * width, channels]));
+            Value::Image(rows.reshape([batch, height, width, units]).permute([0, 3, 1, 2]))
+        }
+    }
+}
+
+/// Gives the values of each sample another shape, in Keras's order, channels last.
+fn reshape(x: Value, target_shape: &[usize]) -> Value {
+    let rows = x.into_features();
+    let batch = rows.dims()[0];
+    match *target_shape {
+        [height, width, channels] => Value::Image(rows.reshape([batch, height, width, channels]).permute([0, 3, 1, 2])),
+        [count, channels] => Value::Tokens(rows.reshape([batch, count, channels])),
+        _ => Value::Features(rows),
+    }
+}
+
+/// The channels at `indices`, in that order.
+fn take_channels(x: Value, indices: &[usize], device: &Device) -> Value {
+    let numbers: Vec<i32> = indices.iter().map(|&index| index as i32).collect();
+    let numbers = Tensor::<1, Int>::from_data(TensorData::new(numbers, [indices.len()]), device);
+    match x {
+        Value::Image(image) => Value::Image(image.select(1, numbers)),
+        Value::Tokens(tokens) => Value::Tokens(tokens.select(2, numbers)),
+        Value::Features(rows) => Value::Features(rows.select(1, numbers)),
+    }
+}
+
+fn max_pool(image: Tensor<4>, window: &Window) -> Tensor<4> {
+    let geometry = Geometry::of(window);
+    let mut options = MaxPoolOptions::new(geometry.window);
+    options.stride = geometry.strides;
+    options.padding = geometry.padding_of(&image);
+    max_pool2d(image, options)
+}
+
+fn average_pool(image: Tensor<4>, window: &Window) -> Tensor<4> {
+    let geometry = Geometry::of(window);
+    let mut options = AvgPoolOptions::new(geometry.window);
+    options.stride = geometry.strides;
+    options.padding = geometry.padding_of(&image);
+    options.count_include_pad = window.count_include_pad;
+    avg_pool2d(image, options)
+}
+
+/// `x * gamma + beta`, without the factor or the term that is `None`.
 fn scale_and_shift(x: Value, gamma: Option<Tensor<1>>, beta: Option<Tensor<1>>) -> Value {
     match (gamma, beta) {
         (Some(gamma), Some(beta)) => affine(x, gamma, beta),
@@ -374,7 +389,7 @@ fn activate(x: Value, function: Activation) -> Value {
         Activation::Relu6 => each!(x, t => activation::relu6(t)),
         Activation::Swish => each!(x, t => activation::silu(t)),
         Activation::HardSwish => each!(x, t => activation::hard_swish(t)),
-        // Burn's own GELU goes backward by an approximation.
+        // The gradient of Burn's own GELU is an approximation.
         Activation::Gelu => {
             let root = std::f64::consts::FRAC_1_SQRT_2;
             each!(x, t => t.clone() * t.mul_scalar(root).erf().add_scalar(1.0).mul_scalar(0.5))

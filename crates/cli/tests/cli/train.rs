@@ -160,8 +160,13 @@ fn a_run_leaves_its_folder_and_a_network_that_predicts() {
     assert_eq!(csv.lines().count(), 7);
     assert!(csv.starts_with("epoch,phase,loss,accuracy,val_loss,val_accuracy,"), "{csv}");
 
-    let summary: Value =
-        serde_json::from_slice(&std::fs::read(out.join("summary.json")).expect("there")).expect("JSON");
+    check_summary(&serde_json::from_slice(&std::fs::read(out.join("summary.json")).expect("there")).expect("JSON"));
+    check_predictions(at.path());
+    check_evaluation(at.path());
+}
+
+/// Checks what `summary.json` says of the run of `tiny.toml`.
+fn check_summary(summary: &Value) {
     assert_eq!((&summary["name"], &summary["device"], &summary["seed"]), (&"tiny".into(), &"flex".into(), &7.into()));
     assert_eq!(summary["classes"].as_array().expect("a list").len(), 5);
     let phases = summary["phases"].as_array().expect("a list");
@@ -193,30 +198,35 @@ fn a_run_leaves_its_folder_and_a_network_that_predicts() {
     );
     assert!(summary["images_per_second"].as_f64().expect("a number") > 0.0);
     assert!(summary["peak_memory_bytes"].as_u64().is_some() && summary.get("interrupted").is_none());
+}
 
-    run(at.path(), &["generate", "flowers", "drawn", "--train", "1", "--validation", "1", "--size", "40"]).succeeds();
-    let classes = std::fs::read_dir(at.path().join("drawn/validation")).expect("drawn").flatten();
+/// Draws photos in the folder `drawn`, and checks what the run in `out` predicts of one.
+fn check_predictions(at: &Path) {
+    run(at, &["generate", "flowers", "drawn", "--train", "1", "--validation", "1", "--size", "40"]).succeeds();
+    let classes = std::fs::read_dir(at.join("drawn/validation")).expect("drawn").flatten();
     let image = std::fs::read_dir(classes.last().expect("a class").path()).expect("drawn").flatten().next();
     let image = image.expect("an image").path().display().to_string();
-    let json: Value = run(at.path(), &["predict", &image, "--run", "out", "--json"]).json();
+    let json: Value = run(at, &["predict", &image, "--run", "out", "--json"]).json();
     let classes = json["classes"].as_array().expect("a list");
     let probability = |class: &Value| class["probability"].as_f64().expect("a number");
     assert!((classes.iter().map(probability).sum::<f64>() - 1.0).abs() < 1e-5, "{json}");
     assert!(classes.is_sorted_by(|a, b| probability(a) >= probability(b)) && classes.len() == 5, "{json}");
-    let checkpoint = out.join("best.safetensors").display().to_string();
-    std::fs::write(at.path().join("bad.jpg"), b"no image").expect("written");
-    let ran = run(at.path(), &["predict", "bad.jpg", &image, "--run", &checkpoint]);
+    let checkpoint = at.join("out/best.safetensors").display().to_string();
+    std::fs::write(at.join("bad.jpg"), b"no image").expect("written");
+    let ran = run(at, &["predict", "bad.jpg", &image, "--run", &checkpoint]);
     contains(&ran.out, &[&format!("{image}: {} ", classes[0]["class"].as_str().expect("a name")), " %"]);
     contains(&ran.fails(), &["bad.jpg"]);
-    contains(&run(at.path(), &["predict", &image]).fails(), &["no run in runs/; name one with --run"]);
+    contains(&run(at, &["predict", &image]).fails(), &["no run in runs/; name one with --run"]);
+}
 
-    // What `evaluate` counts is what `predict` says of each photo.
+/// Checks that `evaluate` counts what `predict` says of the photos in `drawn`, and that it names the files that it cannot use.
+fn check_evaluation(at: &Path) {
     let (mut right, mut images, mut lines) = (0, Vec::new(), String::new());
-    for folder in std::fs::read_dir(at.path().join("drawn/train")).expect("drawn").flatten() {
+    for folder in std::fs::read_dir(at.join("drawn/train")).expect("drawn").flatten() {
         let class = folder.file_name().into_string().expect("a name");
         for image in std::fs::read_dir(folder.path()).expect("drawn").flatten() {
             let image = image.path().display().to_string();
-            let line = run(at.path(), &["predict", &image, "--run", "out", "--json"]).succeeds();
+            let line = run(at, &["predict", &image, "--run", "out", "--json"]).succeeds();
             let json: Value = serde_json::from_str(&line).expect("JSON");
             right += usize::from(json["classes"][0]["class"] == class.as_str());
             images.push(image);
@@ -225,21 +235,21 @@ fn a_run_leaves_its_folder_and_a_network_that_predicts() {
     }
     // Photos that are predicted together have the answers that each has alone, in the order in which they were named.
     let together: Vec<&str> = ["predict"].into_iter().chain(images.iter().map(String::as_str)).collect();
-    assert_eq!(run(at.path(), &[&together[..], &["--run", "out", "--json"]].concat()).succeeds(), lines);
-    let report: Value = run(at.path(), &["evaluate", "drawn/train", "--run", "out", "--json"]).json();
+    assert_eq!(run(at, &[&together[..], &["--run", "out", "--json"]].concat()).succeeds(), lines);
+    let report: Value = run(at, &["evaluate", "drawn/train", "--run", "out", "--json"]).json();
     assert_eq!((report["images"].as_u64(), report["accuracy"].as_f64()), (Some(5), Some(right as f64 / 5.0)));
-    let text = run(at.path(), &["evaluate", "drawn/train", "--run", "out"]).succeeds();
+    let text = run(at, &["evaluate", "drawn/train", "--run", "out"]).succeeds();
     contains(&text, &["5 photos: accuracy ", "loss ", "calibration error ", "precision  recall      F1", "tulips"]);
-    let class = at.path().join("drawn/train/tulips");
+    let class = at.join("drawn/train/tulips");
     // Files that are no images are listed all together, and left out when that is asked for.
     for bad in ["bad-1.jpg", "bad-2.jpg"] {
         std::fs::write(class.join(bad), b"no image").expect("written");
     }
     std::fs::write(class.join("phone.heic"), b"").expect("written");
-    let error = run(at.path(), &["evaluate", "drawn/train", "--run", "out"]).fails();
+    let error = run(at, &["evaluate", "drawn/train", "--run", "out"]).fails();
     contains(&error, &["2 of 7 files are not readable images", "bad-1.jpg", "bad-2.jpg", "--on-corrupt skip"]);
     let skip = ["evaluate", "drawn/train", "--run", "out", "--on-corrupt", "skip", "--json"];
-    let ran = run(at.path(), &skip);
+    let ran = run(at, &skip);
     contains(
         &ran.err,
         &[
@@ -253,7 +263,7 @@ fn a_run_leaves_its_folder_and_a_network_that_predicts() {
     assert_eq!((&skipped["accuracy"], &skipped["images"]), (&report["accuracy"], &report["images"]));
     assert_eq!(skipped["skipped"][1]["reason"], "it is none of JPEG, PNG, GIF, BMP, WebP and TIFF");
     std::fs::rename(&class, class.with_file_name("trucks")).expect("renamed");
-    let error = run(at.path(), &["evaluate", "drawn/train", "--run", "out"]).fails();
+    let error = run(at, &["evaluate", "drawn/train", "--run", "out"]).fails();
     contains(&error, &["the network does not know the class 'trucks'; it was trained for ", "tulips"]);
 }
 
