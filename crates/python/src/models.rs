@@ -7,6 +7,7 @@ use injerto_backbones::weights::Cache;
 use injerto_config::{Config, Device};
 use injerto_data::{DataError, SEPARATOR};
 use injerto_experiment::{ExperimentError, Extractor, Prediction, Predictor};
+use injerto_files::shown;
 use injerto_trainer::Checkpoints;
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
@@ -61,8 +62,30 @@ fn concerns_one(error: &ExperimentError) -> bool {
 }
 
 /// The checkpoint that a path means: the best one of a run's folder, or the file itself.
-fn checkpoint(path: &Path) -> PathBuf {
-    if path.is_dir() { path.join(Checkpoints::BEST) } else { path.to_owned() }
+///
+/// # Errors
+/// Nothing is there, or a folder that has no such checkpoint.
+fn checkpoint(path: &Path) -> PyResult<PathBuf> {
+    let best = path.join(Checkpoints::BEST);
+    match path.metadata() {
+        Ok(found) if found.is_dir() && best.is_file() => Ok(best),
+        Ok(found) if found.is_dir() => Err(Error::new_err(format!(
+            "{}: there is no {} in this folder: it holds no run, or no epoch of the run is finished",
+            shown(path),
+            Checkpoints::BEST
+        ))),
+        Ok(_) => Ok(path.to_owned()),
+        Err(error) => Err(Error::new_err(format!(
+            "{}: {error}; name the folder of a run, such as runs/NAME, or a file that is there",
+            shown(path)
+        ))),
+    }
+}
+
+/// A number of things, which is not negative.
+fn count(name: &str, number: i64) -> PyResult<usize> {
+    let refuse = |_| PyValueError::new_err(format!("{name}: {number} is less than 0"));
+    usize::try_from(number).map_err(refuse)
 }
 
 /// The device of this name.
@@ -97,7 +120,9 @@ pub fn features(arguments: &Bound<'_, PyTuple>) -> PyResult<Py<PyAny>> {
     let precision = Precision::named(&precision)
         .ok_or_else(|| PyValueError::new_err(format!("precision: '{precision}' is neither float32 nor float16")))?;
     let path: PathBuf = model.extract()?;
-    let extractor = match path.is_dir() || path.extension().is_some_and(|end| end == "safetensors") {
+    // The name of a backbone is no path of several parts, unless it is that of a file.
+    let is_lost = path.components().count() > 1 && !path.exists();
+    let extractor = match is_lost || path.is_dir() || path.extension().is_some_and(|end| end == "safetensors") {
         true => of_run(py, &path, &options)?,
         false => of_backbone(py, &model, &options)?,
     };
@@ -126,9 +151,10 @@ pub fn features(arguments: &Bound<'_, PyTuple>) -> PyResult<Py<PyAny>> {
 /// neighbours), an array of all probabilities, and the errors.
 pub fn predictor(arguments: &Bound<'_, PyTuple>) -> PyResult<Py<PyAny>> {
     let py = arguments.py();
-    type Options = (PathBuf, String, usize, usize, bool, Option<f32>);
+    type Options = (PathBuf, String, i64, i64, bool, Option<f32>);
     let (run, device, views, neighbours, calibrated, threshold): Options = arguments.extract()?;
-    let (on, checkpoint) = (self::device(&device)?, checkpoint(&run));
+    let (views, neighbours) = (count("views", views)?, count("neighbours", neighbours)?);
+    let (on, checkpoint) = (self::device(&device)?, checkpoint(&run)?);
     let mut network = py.detach(|| Predictor::load(&checkpoint, on)).map_err(raised)?;
     network.set_views(views);
     network.set_calibrated(calibrated);
@@ -169,7 +195,7 @@ fn of_run(py: Python<'_>, run: &Path, options: &Bound<'_, PyDict>) -> PyResult<E
         )));
     }
     let on = options.get_item("device")?.map_or(Ok(Device::Flex), |name| device(&name.extract::<String>()?))?;
-    let checkpoint = checkpoint(run);
+    let checkpoint = checkpoint(run)?;
     py.detach(|| Extractor::load(&checkpoint, on)).map_err(raised)
 }
 

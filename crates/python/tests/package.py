@@ -316,8 +316,16 @@ class TrainingAndPredicting(unittest.TestCase):
             injerto.Features(self.run_dir, image_size=(32, 32))
 
     def test_a_run_that_is_not_there_is_named(self):
-        with self.assertRaisesRegex(injerto.Error, "nowhere"):
-            injerto.Predictor("/nowhere")
+        for model in (injerto.Predictor, injerto.Features):
+            with self.assertRaisesRegex(injerto.Error, "runs/nowhere: .*name the folder of a run"):
+                model("runs/nowhere")
+            with self.assertRaisesRegex(injerto.Error, "there is no best.safetensors in this folder"):
+                model(tempfile.gettempdir())
+
+    def test_numbers_below_zero_are_named(self):
+        for option in ("views", "neighbours"):
+            with self.assertRaisesRegex(ValueError, f"{option}: -1 is less than 0"):
+                injerto.Predictor(self.run_dir, **{option: -1})
 
 
 class ThePackage(unittest.TestCase):
