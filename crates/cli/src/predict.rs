@@ -5,14 +5,16 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use injerto_backbones::weights::Cache;
 use injerto_config::Device;
 use injerto_data::SEPARATOR;
 use injerto_data::augment::MOST_VIEWS;
 use injerto_experiment::answer::{Said, Verdict};
-use injerto_experiment::{Classifier, Ensemble, ExperimentError, Prediction, Predictor, Similar, Sorter, Sorting};
+use injerto_experiment::{
+    Classifier, Ensemble, ExperimentError, Prediction, Predictor, RunFolder, Similar, Sorter, Sorting,
+};
 use injerto_files::{csv, printable, shown, to_text};
 use injerto_report::words::{duration, grouped};
 use injerto_trainer::Checkpoints;
@@ -457,17 +459,7 @@ pub fn checkpoint(run: Option<&Path>) -> Result<PathBuf> {
             newest
         }
     };
-    if !run.is_dir() {
-        return Ok(run);
-    }
-    let best = run.join(Checkpoints::BEST);
-    ensure!(
-        best.exists(),
-        "{}: there is no {} in this folder: it holds no run, or no epoch of the run is finished",
-        shown(&run),
-        Checkpoints::BEST
-    );
-    Ok(best)
+    Ok(RunFolder::checkpoint(&run)?)
 }
 
 /// The run that was written to last.

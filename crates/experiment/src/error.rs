@@ -1,6 +1,7 @@
 use std::path::PathBuf;
 
 use injerto_files::{listed, printable, shown};
+use injerto_trainer::Checkpoints;
 
 use crate::split::DataChange;
 
@@ -226,6 +227,16 @@ pub enum ExperimentError {
     #[error("{}: this file exists already, and the run would overwrite it; name another folder", shown(path))]
     WouldReplace {
         /// The file.
+        path: PathBuf,
+    },
+    /// A folder without the checkpoint of a run's best epoch.
+    #[error(
+        "{}: there is no {} in this folder: it holds no run, or no epoch of the run is finished",
+        shown(path),
+        Checkpoints::BEST
+    )]
+    NoCheckpoint {
+        /// The folder.
         path: PathBuf,
     },
     /// The folder of a run lies among the folders of the classes.

@@ -53,6 +53,18 @@ const OTHERS: [&str; 12] = [
 ];
 
 impl RunFolder {
+    /// The checkpoint that a path means: that of the best epoch in a run's folder, or the path itself if it is no folder.
+    ///
+    /// # Errors
+    /// [`ExperimentError::NoCheckpoint`] if the folder has none.
+    pub fn checkpoint(path: &Path) -> Result<PathBuf, ExperimentError> {
+        if !path.is_dir() {
+            return Ok(path.to_owned());
+        }
+        let best = path.join(Checkpoints::BEST);
+        if best.exists() { Ok(best) } else { Err(ExperimentError::NoCheckpoint { path: path.to_owned() }) }
+    }
+
     /// File of the resolved experiment.
     pub(crate) const EXPERIMENT: &str = "experiment.toml";
     /// File that lists the images with the side of each.

@@ -161,6 +161,7 @@ mod tests {
         assert_eq!(std::fs::read_dir(folder.path())?.count(), 0);
         Ok(())
     }
+
     #[test]
     fn a_file_that_was_taken_away_before_it_was_locked_is_noticed() -> io::Result<()> {
         let folder = tempfile::tempdir()?;

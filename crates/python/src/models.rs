@@ -6,9 +6,8 @@ use std::sync::atomic::Ordering;
 use injerto_backbones::weights::Cache;
 use injerto_config::{Config, Device};
 use injerto_data::{DataError, SEPARATOR};
-use injerto_experiment::{ExperimentError, Extractor, Prediction, Predictor};
+use injerto_experiment::{ExperimentError, Extractor, Prediction, Predictor, RunFolder};
 use injerto_files::shown;
-use injerto_trainer::Checkpoints;
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyCFunction, PyDict, PyTuple};
@@ -66,20 +65,13 @@ fn concerns_one(error: &ExperimentError) -> bool {
 /// # Errors
 /// Nothing is there, or a folder that has no such checkpoint.
 fn checkpoint(path: &Path) -> PyResult<PathBuf> {
-    let best = path.join(Checkpoints::BEST);
-    match path.metadata() {
-        Ok(found) if found.is_dir() && best.is_file() => Ok(best),
-        Ok(found) if found.is_dir() => Err(Error::new_err(format!(
-            "{}: there is no {} in this folder: it holds no run, or no epoch of the run is finished",
-            shown(path),
-            Checkpoints::BEST
-        ))),
-        Ok(_) => Ok(path.to_owned()),
-        Err(error) => Err(Error::new_err(format!(
+    path.metadata().map_err(|error| {
+        Error::new_err(format!(
             "{}: {error}; name the folder of a run, such as runs/NAME, or a file that is there",
             shown(path)
-        ))),
-    }
+        ))
+    })?;
+    RunFolder::checkpoint(path).map_err(raised)
 }
 
 /// A number of things, which is not negative.
