@@ -152,6 +152,24 @@ pub(crate) trait Simd: Copy {
         unsafe { to.cast::<[Bf16; 32]>().write_unaligned(all) };
     }
 
+    /// Interleaves the first halves of two vectors, and their second halves.
+    ///
+    /// # Safety
+    /// The instructions of the type are there.
+    #[inline(always)]
+    unsafe fn interleave(a: Self::V, b: Self::V) -> [Self::V; 2] {
+        let (mut from, mut to) = ([0.0; 32], [0.0; 32]);
+        // SAFETY: the arrays have room for two of the widest vectors; the type's instructions are there.
+        unsafe {
+            Self::store(from.as_mut_ptr(), a);
+            Self::store(from.as_mut_ptr().add(Self::LANES), b);
+            for at in 0..Self::LANES {
+                (to[2 * at], to[2 * at + 1]) = (from[at], from[Self::LANES + at]);
+            }
+            [Self::load(to.as_ptr()), Self::load(to.as_ptr().add(Self::LANES))]
+        }
+    }
+
     /// Loads the first `n` lanes, or all of them if they are fewer than `n`.
     ///
     /// # Safety

@@ -195,6 +195,15 @@ impl<const ROUNDS: bool> Simd for Sixteen<ROUNDS> {
             _mm512_storeu_si512(to.cast(), all);
         }
     }
+    #[inline(always)]
+    unsafe fn interleave(a: __m512, b: __m512) -> [__m512; 2] {
+        // SAFETY: the type's instructions are there.
+        unsafe {
+            let first = _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+            let second = _mm512_add_epi32(first, _mm512_set1_epi32(8));
+            [_mm512_permutex2var_ps(a, first, b), _mm512_permutex2var_ps(a, second, b)]
+        }
+    }
     intrinsics! { __m512;
         fma(a, b, c) = _mm512_fmadd_ps(a, b, c);
         add(a, b) = _mm512_add_ps(a, b);
@@ -241,6 +250,15 @@ impl Simd for Avx2 {
         unsafe {
             let lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
             _mm256_maskstore_ps(p, _mm256_cmpgt_epi32(_mm256_set1_epi32(n as i32), lane), v);
+        }
+    }
+    #[inline(always)]
+    unsafe fn interleave(a: __m256, b: __m256) -> [__m256; 2] {
+        // SAFETY: the type's instructions are there.
+        unsafe {
+            // The instructions interleave each half of a vector by itself.
+            let (low, high) = (_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b));
+            [_mm256_permute2f128_ps::<0x20>(low, high), _mm256_permute2f128_ps::<0x31>(low, high)]
         }
     }
     intrinsics! { __m256;

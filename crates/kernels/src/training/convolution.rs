@@ -108,7 +108,7 @@ impl Convolution {
             forward.transform(kernel, sides);
             if wants {
                 self.copy.resize(kernel.len(), 0.0);
-                rotate(kernel, sides, &mut self.copy);
+                rotate(self.fold.isa, kernel, sides, &mut self.copy);
                 backward.transform(&self.copy, [sides[1], sides[0]]);
             }
             return;
@@ -116,7 +116,7 @@ impl Convolution {
         let rotates = wants && self.rotated.is_some();
         if rotates {
             self.copy.resize(kernel.len(), 0.0);
-            rotate(kernel, [self.geometry.input[2], filters], &mut self.copy);
+            rotate(self.fold.isa, kernel, [self.geometry.input[2], filters], &mut self.copy);
         }
         let (rotated, channels) = (&self.copy, self.geometry.input[2]);
         self.packed.par_iter_mut().enumerate().for_each(|(group, (forward, backward))| {

@@ -83,11 +83,11 @@ impl Geometry {
 }
 
 /// Rotates a kernel `[taps, inner, columns]` by 180 degrees and exchanges its channels and filters, which gives `[taps, columns, inner]`.
-pub(super) fn rotate(kernel: &[f32], [inner, columns]: [usize; 2], out: &mut [f32]) {
+pub(super) fn rotate(isa: ForLoops, kernel: &[f32], [inner, columns]: [usize; 2], out: &mut [f32]) {
     let size = inner * columns;
     let taps = kernel.len() / size;
     out.par_chunks_mut(size).enumerate().for_each(|(tap, out)| {
-        transpose(&kernel[(taps - 1 - tap) * size..][..size], columns, out);
+        transpose(isa, &kernel[(taps - 1 - tap) * size..][..size], columns, out);
     });
 }
 
@@ -234,8 +234,8 @@ impl Values<'_> {
                 assert!(line % height + rows / width <= height, "the lines are those of one image");
                 let wide = frame.width.framed;
                 let values = &copy[(line / height * frame.height.framed + line % height) * wide * frame.channels..];
-                let (row, apart) = (frame.channels, wide * frame.channels);
-                let left = Lying { values, row, steps, run: width, apart };
+                let row = frame.channels;
+                let left = Lying { values, row, steps, run: width, line: wide };
                 right.multiply_lying(rows, &left, result, result_row, epilogue);
             }
             (Self::Half(_) | Self::Framed(..), Right::Single(_)) => unreachable!("values are rounded only for a unit"),

@@ -111,7 +111,7 @@ impl Halves {
                     clip: epilogue.clip.filter(|_| part + 1 == parts),
                 };
                 with_steps(long, |places| {
-                    let left = Lying { values: copy, row: long, steps: places, run: rows, apart: 0 };
+                    let left = Lying { values: copy, row: long, steps: places, run: rows, line: rows };
                     self.multiply_part(&mut work, steps, (&left, rows), result, result_row, epilogue);
                 });
             }
@@ -145,7 +145,7 @@ impl Halves {
         result_row: usize,
         epilogue: Epilogue<'_>,
     ) {
-        let (kernel, columns) = (self.pairs.kernel(), self.columns());
+        let columns = self.columns();
         if rows == 0 || columns == 0 {
             return;
         }
@@ -159,50 +159,89 @@ impl Halves {
                 bias.0[..panel.columns].copy_from_slice(&values[panel.first..][..panel.columns]);
                 bias
             });
-            for (run, first) in (0..rows).step_by(left.run).enumerate() {
-                let end = rows.min(first + left.run);
-                for row in (first..end).step_by(kernel.rows) {
-                    let tile = (left.values[run * left.apart + (row - first) * left.row..].as_ptr(), left.row);
-                    let finish = Finish {
-                        rows: kernel.rows.min(end - row),
-                        width: panel.columns,
-                        result: result[row * result_row + panel.first..].as_mut_ptr(),
-                        result_row,
-                        accumulate: epilogue.accumulate,
-                        bias: bias.as_ref(),
-                        clip,
-                    };
-                    // SAFETY: the left side has all rows, and those that a unit reads after them, with whole steps (checked above); the panel
-                    // has as many steps (the tile checks); the result has the rows and columns (asserted), and is borrowed mutably.
-                    unsafe { work.tile(tile, left.steps, &panel.values[slots.clone()], &finish) };
+            let to = result.as_mut_ptr();
+            let finish = |rows: Range<usize>| Finish {
+                rows: rows.len(),
+                width: panel.columns,
+                result: to.wrapping_add(rows.start * result_row + panel.first),
+                result_row,
+                accumulate: epilogue.accumulate,
+                bias: bias.as_ref(),
+                clip,
+            };
+            let right = &panel.values[slots.clone()];
+            for places in left.tiles(rows, &work.ready) {
+                let tile = (left.values[places.start * left.row..].as_ptr(), left.row);
+                let whole = left.parts(&places).next().filter(|(_, part)| part.len() == places.len());
+                // SAFETY: the left side has all rows, and those that a unit reads after them, with whole steps (checked above); the panel
+                // has as many steps (the tile checks); the result has the rows and columns (asserted), and is borrowed mutably.
+                unsafe {
+                    if let Some((_, part)) = whole {
+                        work.tile(tile, left.steps, right, &finish(part));
+                        continue;
+                    }
+                    work.sum(tile, places.len(), left.steps, right);
+                    left.parts(&places).for_each(|(first, part)| work.finish(first, &finish(part)));
                 }
             }
         }
     }
 }
 
-/// The left side of a product, read where it lies: runs of rows, and within a run, rows that are equally far apart.
+/// The left side of a product, read where it lies. Its rows have places, which are equally far apart: runs of rows alternate with places that
+/// are no rows.
 pub(crate) struct Lying<'a> {
     pub(crate) values: &'a [Bf16],
-    /// Numbers from one row of a run to the next.
+    /// Numbers from one place to the next.
     pub(crate) row: usize,
     /// Where each step begins, counted from a row's first number.
     pub(crate) steps: &'a [usize],
     /// Rows of a run.
     pub(crate) run: usize,
-    /// Numbers from one run's first row to the next one's.
-    pub(crate) apart: usize,
+    /// Places from one run's first row to the next one's.
+    pub(crate) line: usize,
 }
 
 impl Lying<'_> {
+    /// How many places there are up to the last row.
+    fn places(&self, rows: usize) -> usize {
+        (rows - 1) / self.run * self.line + (rows - 1) % self.run + 1
+    }
+
     /// # Panics
-    /// If numbers are missing for a step of any row, those that a unit reads after the last row of a run included.
+    /// If numbers are missing for a step of any row, those that a unit reads after the last row included.
     fn check(&self, rows: usize) {
-        let runs = rows.div_ceil(self.run);
-        let last = (runs - 1) * self.apart + (self.run.min(rows).next_multiple_of(TALL) - 1) * self.row;
-        let end = self.steps.iter().max().map_or(0, |step| last + step + DEPTH);
+        let places = if rows <= self.run { rows.next_multiple_of(TALL) } else { self.places(rows) + TALL - 1 };
+        let end = self.steps.iter().max().map_or(0, |step| (places - 1) * self.row + step + DEPTH);
         assert!(self.values.len() >= end, "the left side is too short");
     }
+
+    /// The places of each tile for `rows` rows. A unit that reads whole tiles computes places that are no rows too, where this takes fewer tiles
+    /// than starting anew with each run.
+    fn tiles(&self, rows: usize, ready: &Ready) -> impl Iterator<Item = Range<usize>> + use<> {
+        let (tall, all, run) = (ready.unit.kernel().rows, self.places(rows), self.run.min(rows));
+        let joined = ready.unit.reads_whole_tiles() && cost(all) < rows.div_ceil(run) * cost(run);
+        let (run, line) = if joined { (all, all) } else { (run, self.line) };
+        (0..all).step_by(line).flat_map(move |start| {
+            let end = all.min(start + run);
+            (start..end).step_by(tall).map(move |first| first..end.min(first + tall))
+        })
+    }
+
+    /// The rows among these places: for each run, the first row's number among the places, and the rows.
+    fn parts(&self, places: &Range<usize>) -> impl Iterator<Item = (usize, Range<usize>)> + use<> {
+        let (Range { start, end }, run, line) = (places.clone(), self.run, self.line);
+        (start / line..=(end - 1) / line).filter_map(move |at| {
+            let (first, last) = (start.max(at * line), end.min(at * line + run));
+            let row = |place: usize| place - at * (line - run);
+            (first < last).then(|| (first - start, row(first)..row(last)))
+        })
+    }
+}
+
+/// The time for rows that lie together, by a unit that reads whole tiles: a tile of 16 rows takes 0.7 of the time of one of 32.
+fn cost(rows: usize) -> usize {
+    rows / 32 * 10 + [0, 7, 10][(rows % 32).div_ceil(TALL)]
 }
 
 /// Lends the places of consecutive steps of [`DEPTH`] numbers, for rows of `long` numbers.
@@ -288,24 +327,44 @@ impl Work {
         right: &[f32],
         finish: &Finish<'_>,
     ) {
-        let unit = self.ready.unit;
-        let kernel = unit.kernel();
-        assert!(right.len() >= steps.len() * DEPTH / 2 * COLUMNS && (1..=kernel.rows).contains(&finish.rows));
-        let (rows, depth) = (finish.rows, Depth::WHOLE);
+        let (rows, unit) = (finish.rows, self.ready.unit);
         if finish.is_nothing(unit) {
+            let (kernel, depth) = (unit.kernel(), Depth::WHOLE);
+            assert!(right.len() >= steps.len() * DEPTH / 2 * COLUMNS && (1..=kernel.rows).contains(&rows));
             let (adds, sums, sums_row) = (finish.accumulate, finish.result, finish.result_row);
             let tile = Tile { rows, left, left_row, depth, steps, right, adds, sums, sums_row };
             // SAFETY: the machine has the unit, which is ready; the panel has all steps (asserted); the result has all rows that the unit writes
             // and all columns; the caller guarantees the left side.
             return unsafe { kernel.run(&tile) };
         }
-        let (sums, sums_row) = (self.sums.0.as_flattened_mut().as_mut_ptr(), COLUMNS);
-        let tile = Tile { rows, left, left_row, depth, steps, right, adds: false, sums, sums_row };
-        // SAFETY: the machine has the unit, which is ready; the panel has all steps (asserted), and the caller guarantees left side and result.
+        // SAFETY: the caller guarantees the left side and the result.
         unsafe {
-            kernel.run(&tile);
-            finish_tile(unit.vectors(), &(finish, &*self.sums));
+            self.sum((left, left_row), rows, steps, right);
+            self.finish(0, finish);
         }
+    }
+
+    /// Computes the sums of one tile.
+    ///
+    /// # Safety
+    /// The left side has the rows and steps at its address, and those that the unit reads after the last row.
+    unsafe fn sum(&mut self, (left, left_row): (*const Bf16, usize), rows: usize, steps: &[usize], right: &[f32]) {
+        let kernel = self.ready.unit.kernel();
+        assert!(right.len() >= steps.len() * DEPTH / 2 * COLUMNS && (1..=kernel.rows).contains(&rows));
+        let (sums, sums_row) = (self.sums.0.as_flattened_mut().as_mut_ptr(), COLUMNS);
+        let tile = Tile { rows, left, left_row, depth: Depth::WHOLE, steps, right, adds: false, sums, sums_row };
+        // SAFETY: the machine has the unit, which is ready; the panel has all steps (asserted), and the caller guarantees the left side.
+        unsafe { kernel.run(&tile) }
+    }
+
+    /// Processes the sums of some rows of the tile, of which the first has this number.
+    ///
+    /// # Safety
+    /// The result has the rows and columns, and no other code accesses them.
+    unsafe fn finish(&self, first: usize, finish: &Finish<'_>) {
+        let sums = &self.sums.0[first..][..finish.rows];
+        // SAFETY: there is a row of sums for each row of the result, which the caller guarantees.
+        unsafe { finish_tile(self.ready.unit.vectors(), &(finish, sums)) }
     }
 }
 
@@ -325,11 +384,11 @@ impl Finish<'_> {
 
 per_isa! {
     /// Adds the bias and, if the job accumulates, the result's old values; applies the limits and stores.
-    finish_tile = finish_kernel((&Finish<'_>, &Sums))
+    finish_tile = finish_kernel((&Finish<'_>, &[[f32; COLUMNS]]))
 }
 
 #[inline(always)]
-unsafe fn finish_kernel<S: Simd>((job, sums): &(&Finish<'_>, &Sums)) {
+unsafe fn finish_kernel<S: Simd>((job, sums): &(&Finish<'_>, &[[f32; COLUMNS]])) {
     // SAFETY: the sums have a whole panel; loads and stores of the result are cut to the columns that each of its rows has; the
     // instructions of `S` are there.
     unsafe {
@@ -337,7 +396,7 @@ unsafe fn finish_kernel<S: Simd>((job, sums): &(&Finish<'_>, &Sums)) {
         let bias = job.bias.unwrap_or(&NO_BIAS);
         for c in (0..job.width).step_by(S::LANES) {
             let bias = S::load(bias.0.as_ptr().add(c));
-            for (row, sums) in sums.0.iter().enumerate().take(job.rows) {
+            for (row, sums) in sums.iter().enumerate() {
                 let (to, width) = (job.result.wrapping_add(row * job.result_row + c), job.width - c);
                 let mut sum = S::add(S::load(sums.as_ptr().add(c)), bias);
                 if job.accumulate {

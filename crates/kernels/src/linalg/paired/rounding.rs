@@ -5,6 +5,7 @@ use crate::bf16::{Bf16, as_halves};
 use crate::element::Element;
 use crate::isa::ForLoops;
 use crate::linalg::pack::Scale;
+use crate::linalg::transpose::transpose_square;
 use crate::simd::{Simd, vectorised};
 
 /// Rounds the values of `from` to `to`, which is as long.
@@ -56,8 +57,7 @@ unsafe fn zip<S: Simd>(even: &[f32], odd: &[f32], to: &mut [Bf16]) {
     }
 }
 
-/// Which places of a strip are rows of values, and which are zeros. The places are the pixels of an image with zeros around it, line by line,
-/// from one of them on.
+/// Which places of a strip are rows of values, and which are zeros. The places are the pixels of an image with zeros around it, line by line.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::linalg) struct Places {
     /// Number of places in a line.
@@ -66,14 +66,12 @@ pub(in crate::linalg) struct Places {
     pub(in crate::linalg) columns: [usize; 2],
     /// First line with such places, and the end of these lines.
     pub(in crate::linalg) lines: [usize; 2],
-    /// The place at which the strip begins.
-    pub(in crate::linalg) first: usize,
 }
 
 impl Places {
     /// `steps` rows, and then zeros.
     pub(in crate::linalg) fn all(steps: usize) -> Self {
-        Self { pitch: steps.max(1), columns: [0, steps], lines: [0, 1], first: 0 }
+        Self { pitch: steps.max(1), columns: [0, steps], lines: [0, 1] }
     }
 }
 
@@ -93,8 +91,7 @@ struct Lines<'a> {
 
 impl<'a> Lines<'a> {
     fn new(values: &'a [f32], row: usize, width: usize, places: Places) -> Self {
-        let next = [places.first / places.pitch, places.first % places.pitch];
-        Self { values, row, width, places, next, at: 0 }
+        Self { values, row, width, places, next: [0, 0], at: 0 }
     }
 
     /// The values of the next place's row, or zeros.
@@ -124,6 +121,18 @@ unsafe fn zip_strip_body<S: Simd>(values: &[f32], row: usize, width: usize, plac
     for out in as_halves(out).chunks_exact_mut(2 * COLUMNS) {
         // SAFETY: the instructions of `S` are there.
         unsafe { zip::<S>(lines.next(), lines.next(), out) };
+    }
+}
+
+/// Makes of a packed strip the one that begins a place later. Its last place is zero.
+pub(super) fn later_by_one(strip: &[f32], out: &mut [f32]) {
+    let (lasting, last) = out.split_at_mut(out.len() - COLUMNS);
+    let next = strip[COLUMNS..].iter();
+    for ((out, pair), next) in lasting.iter_mut().zip(strip).zip(next) {
+        *out = f32::from_bits(pair.to_bits() >> 16 | next.to_bits() << 16);
+    }
+    for (out, pair) in last.iter_mut().zip(&strip[strip.len() - COLUMNS..]) {
+        *out = f32::from_bits(pair.to_bits() >> 16);
     }
 }
 
@@ -159,7 +168,15 @@ unsafe fn transpose_strip_body<S: Simd>(
             // SAFETY: the instructions of `S` are there.
             unsafe { zip::<S>(lines.next(), lines.next(), as_halves(to)) };
         }
-        for (column, out) in out.chunks_exact_mut(long).enumerate().take(width) {
+        let whole = width - width % S::LANES;
+        for column in (0..whole).step_by(S::LANES) {
+            for pair in (0..PAIRS).step_by(S::LANES) {
+                let from = (pairs.as_flattened(), pair * COLUMNS + column, COLUMNS);
+                // SAFETY: the instructions of `S` are there.
+                unsafe { transpose_square::<S>(from, (out, column * long + first / 2 + pair, long)) };
+            }
+        }
+        for (column, out) in out.chunks_exact_mut(long).enumerate().take(width).skip(whole) {
             for (to, pairs) in out[first / 2..][..PAIRS].iter_mut().zip(&pairs) {
                 *to = pairs[column];
             }

@@ -5,7 +5,7 @@
 //! of two slots. Therefore the image is packed twice, for even shifts and for odd ones.
 
 use super::halves::{Finish, Work};
-use super::rounding::{Places, transpose_strip, zip_strip};
+use super::rounding::{Places, later_by_one, transpose_strip, zip_strip};
 use super::{COLUMNS, DEPTH, PresentUnit};
 use crate::bf16::Bf16;
 use crate::linalg::transpose::transpose;
@@ -112,7 +112,7 @@ impl Strips {
         for_left.par_chunks_mut(self.left()).enumerate().for_each(|(block, out)| {
             let wide = TALL.min(columns - block * TALL);
             let lines = self.rows.min(height.output - row);
-            let places = Places { pitch: width.framed, columns: [0, width.output], lines: [0, lines], first: 0 };
+            let places = Places { pitch: width.framed, columns: [0, width.output], lines: [0, lines] };
             transpose_strip(isa, &outputs[block * TALL..], columns, [wide, TALL], places, self.pixels(strip), out);
         });
         // The first row of the image that the strip sees, and the lines of the strip at which the image begins and ends.
@@ -120,14 +120,11 @@ impl Strips {
         let lines = [height.before.saturating_sub(row), (height.before + height.image).saturating_sub(row)];
         let images = &images[(image * height.image + seen) * width.image * channels..];
         for_right.par_chunks_mut(2 * self.panel()).enumerate().for_each(|(panel, out)| {
-            let sees = width.before..width.before + width.image;
-            for (first, out) in out.chunks_exact_mut(self.panel()).enumerate() {
-                // The image for odd shifts begins with the second place. If the first place is a pixel of the image, that pixel is skipped.
-                let skipped = usize::from(first == 1 && lines[0] == 0 && lines[1] > 0 && sees.start == 0);
-                let places = Places { pitch: width.framed, columns: [sees.start, sees.end], lines, first };
-                let values = &images[(skipped * channels + panel * COLUMNS).min(images.len())..];
-                zip_strip(isa, values, channels, COLUMNS, places, out);
-            }
+            let columns = [width.before, width.before + width.image];
+            let (even, odd) = out.split_at_mut(self.panel());
+            let values = &images[(panel * COLUMNS).min(images.len())..];
+            zip_strip(isa, values, channels, COLUMNS, Places { pitch: width.framed, columns, lines }, even);
+            later_by_one(even, odd);
         });
     }
 }
@@ -172,7 +169,7 @@ pub(crate) fn shifted_products(
         }
         result.par_chunks_mut(channels * columns).zip(transposed.par_chunks(channels * columns)).for_each(
             |(to, from)| {
-                transpose(from, channels, to);
+                transpose(unit.vectors().for_loops(), from, channels, to);
             },
         );
     });
@@ -182,35 +179,47 @@ pub(crate) fn shifted_products(
 fn multiply(unit: PresentUnit, strips: &Strips, first: usize, packed: &[f32], shifts: &[usize], result: &mut [f32]) {
     let (channels, columns) = (strips.frame.channels, strips.columns);
     let (blocks, panels) = (columns.div_ceil(TALL), channels / COLUMNS);
-    // Tasks that read the same parts of both sides follow one another.
+    // A task takes several blocks and panels, so that the second-level cache loads each side less often; but every thread needs some tasks, and
+    // taps are divided too where there are few.
     let taps = if blocks * panels < 8 { 1 } else { shifts.len() };
     let groups = shifts.len().div_ceil(taps);
+    let [mut tall, mut wide] = [4, 2];
+    let tasks = |tall: usize, wide: usize| blocks.div_ceil(tall) * panels.div_ceil(wide) * groups;
+    while tall * wide > 1 && tasks(tall, wide) < 4 * rayon::current_num_threads() {
+        *(if tall > wide { &mut tall } else { &mut wide }) /= 2;
+    }
+    let (tall, wide) = (tall, wide);
+    let across = panels.div_ceil(wide);
     let shared = Disjoint::new(result);
-    parallel::each(blocks * panels * groups, &|task| {
-        let (block, panel, group) = (task / groups / panels, task / groups % panels, task % groups);
+    parallel::each(tasks(tall, wide), &|task| {
+        let (down, right, group) = (task / groups / across, task / groups % across, task % groups);
         let mut work = Work::new(unit);
         for (strip, packed) in packed.chunks_exact(strips.values()).enumerate() {
             let steps = strips.pixels(first + strip).next_multiple_of(DEPTH);
-            let left = &packed[block * strips.left()..][..strips.left()];
+            let tiles = (down * tall..blocks.min((down + 1) * tall))
+                .flat_map(|block| (right * wide..panels.min((right + 1) * wide)).map(move |panel| (block, panel)));
             for (tap, shift) in shifts.iter().enumerate().skip(group * taps).take(taps) {
-                let (half, odd) = (shift / 2, shift % 2);
-                let right = &packed[strips.lefts() + (2 * panel + odd) * strips.panel()..][..strips.panel()];
-                let right = &right[half * COLUMNS..][..steps / 2 * COLUMNS];
-                for row in (0..TALL.min(columns - block * TALL)).step_by(work.rows()) {
-                    let column = block * TALL + row;
-                    let finish = Finish {
-                        rows: work.rows().min(TALL - row).min(columns - column),
-                        width: COLUMNS,
-                        result: shared.at((tap * columns + column) * channels + panel * COLUMNS),
-                        result_row: channels,
-                        accumulate: first + strip > 0,
-                        bias: None,
-                        clip: (f32::NEG_INFINITY, f32::INFINITY),
-                    };
-                    let left = left.as_ptr().cast::<Bf16>().wrapping_add(row * strips.long);
-                    // SAFETY: the transposed columns are whole tiles, which have all steps; no other task accesses these rows and columns of the
-                    // result, which has room for all shifts.
-                    unsafe { work.lying((left, strips.long), right, steps, &finish) };
+                for (block, panel) in tiles.clone() {
+                    let left = &packed[block * strips.left()..][..strips.left()];
+                    let (half, odd) = (shift / 2, shift % 2);
+                    let right = &packed[strips.lefts() + (2 * panel + odd) * strips.panel()..][..strips.panel()];
+                    let right = &right[half * COLUMNS..][..steps / 2 * COLUMNS];
+                    for row in (0..TALL.min(columns - block * TALL)).step_by(work.rows()) {
+                        let column = block * TALL + row;
+                        let finish = Finish {
+                            rows: work.rows().min(TALL - row).min(columns - column),
+                            width: COLUMNS,
+                            result: shared.at((tap * columns + column) * channels + panel * COLUMNS),
+                            result_row: channels,
+                            accumulate: first + strip > 0,
+                            bias: None,
+                            clip: (f32::NEG_INFINITY, f32::INFINITY),
+                        };
+                        let left = left.as_ptr().cast::<Bf16>().wrapping_add(row * strips.long);
+                        // SAFETY: the transposed columns are whole tiles, which have all steps; no other task accesses these rows and columns of
+                        // the result, which has room for all shifts.
+                        unsafe { work.lying((left, strips.long), right, steps, &finish) };
+                    }
                 }
             }
         }

@@ -245,3 +245,39 @@ fn transposed_products_are_those_of_rounded_values() {
         }
     }
 }
+
+/// Runs of rows between which there are other numbers: short runs, of which several fit into a tile, long ones, and a single one.
+#[test]
+fn rows_that_lie_in_runs_give_the_same_products() {
+    let shapes: &[[usize; 3]] =
+        if cfg!(miri) { &[[6, 3, 5]] } else { &[[21, 7, 9], [120, 40, 42], [6, 3, 5], [130, 65, 66], [33, 33, 40]] };
+    for (unit, &[rows, run, line]) in Unit::available().into_iter().flat_map(|u| shapes.iter().map(move |s| (u, s))) {
+        let unit = unit.present().expect("it is available");
+        let (depth, columns, row) = (2 * DEPTH, 40, 2 * DEPTH);
+        let place = |row: usize| row / run * line + row % run;
+        // NaN lies between the runs and after the last, and must not be in a result.
+        let mut values = vec![Bf16::round(f32::NAN); (place(rows - 1) + 16) * row];
+        let left = |row: usize, step: usize| value(row * depth + step);
+        for at in 0..rows * depth {
+            values[place(at / depth) * row + at % depth] = Bf16::round(left(at / depth, at % depth));
+        }
+        let source: Vec<f32> = (0..depth * columns).map(|at| value(at + 31)).collect();
+        let bias: Vec<f32> = (0..columns).map(|at| value(at + 3)).collect();
+        let mut right = Halves::new(unit);
+        right.pack([depth, columns], &source, [columns, 1], Scale::One);
+        for (accumulate, bias) in [(false, None), (true, None), (true, Some(bias.as_slice()))] {
+            let before: Vec<f32> = (0..rows * columns).map(|at| value(at + 11)).collect();
+            let mut result = before.clone();
+            let lying = Lying { values: &values, row, steps: &[0, DEPTH], run, line };
+            right.multiply_lying(rows, &lying, &mut result, columns, Epilogue { accumulate, bias, clip: None });
+            for (at, found) in result.iter().enumerate() {
+                let (row, column) = (at / columns, at % columns);
+                let products =
+                    (0..depth).map(|step| rounded(left(row, step)) * rounded(source[step * columns + column]));
+                let start = if accumulate { f64::from(before[at]) } else { 0.0 };
+                let start = start + bias.map_or(0.0, |bias| f64::from(bias[column]));
+                check(&format!("{unit:?}, runs of {run} in {line}, {at}"), *found, products, start);
+            }
+        }
+    }
+}
