@@ -166,15 +166,16 @@ impl<T: Format> Machine<T> {
     fn compile(
         hardware: T::Hardware,
         graph: &Graph,
+        first: usize,
         layers: &[usize],
         outputs: &[usize],
         parameters: lowering::Parameters<'_, '_>,
         input: &Input,
     ) -> Result<Self, Error> {
-        let lowering = lowering::lower(graph, layers, outputs, parameters, input, T::MINIMAL)?;
+        let lowering = lowering::lower(graph, first, layers, outputs, parameters, input, T::MINIMAL)?;
         let outputs = lowering.outputs.clone();
         let layout = layout::lay_out(hardware, lowering)?;
-        let input = lowering::as_image(&graph.input_shape().0);
+        let input = lowering::as_image(&graph.nodes()[first].shape.0);
         Ok(Self { hardware, layout, outputs, input, arenas: Mutex::new(Vec::new()) })
     }
 

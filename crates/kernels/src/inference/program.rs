@@ -152,14 +152,42 @@ impl Program {
         parameters: &dyn Fn(usize, usize) -> Cow<'a, [f32]>,
         input: &Input,
     ) -> Result<Self, Error> {
+        Self::of(arithmetic, graph, 0, layers, outputs, parameters, input)
+    }
+
+    /// Compiles layers as [`Program::compile_with`] does, but the program's input is the output of layer `first`, `[batch, …]`, channels last.
+    /// It is for the tail of an [`injerto_graph::Split`] whose boundary is one layer.
+    ///
+    /// # Errors
+    /// Those of [`Program::compile_with`].
+    pub fn compile_after<'a>(
+        arithmetic: Arithmetic,
+        graph: &Graph,
+        first: usize,
+        layers: &[usize],
+        outputs: &[usize],
+        parameters: &dyn Fn(usize, usize) -> Cow<'a, [f32]>,
+    ) -> Result<Self, Error> {
+        Self::of(arithmetic, graph, first, layers, outputs, parameters, &Input::default())
+    }
+
+    fn of<'a>(
+        arithmetic: Arithmetic,
+        graph: &Graph,
+        first: usize,
+        layers: &[usize],
+        outputs: &[usize],
+        parameters: &dyn Fn(usize, usize) -> Cow<'a, [f32]>,
+        input: &Input,
+    ) -> Result<Self, Error> {
         Ok(Self(match arithmetic {
             Arithmetic::F32(isa) => {
                 let isa = isa.present().ok_or(Error::Instructions { isa })?;
-                Compiled::Single(Machine::compile(isa, graph, layers, outputs, parameters, input)?)
+                Compiled::Single(Machine::compile(isa, graph, first, layers, outputs, parameters, input)?)
             }
             Arithmetic::Bf16(unit) => {
                 let unit = unit.present().ok_or(Error::Unit { unit })?;
-                Compiled::Half(Machine::compile(unit, graph, layers, outputs, parameters, input)?)
+                Compiled::Half(Machine::compile(unit, graph, first, layers, outputs, parameters, input)?)
             }
         }))
     }

@@ -1,7 +1,9 @@
 //! A network with every kind of step accesses only its own memory, and its results have the bits of the revision.
 
+use std::borrow::Cow;
+
 use injerto_graph::{Activation, Builder, Graph, Operator, Padding, Window};
-use injerto_kernels::inference::{Arithmetic, Isa, Unit};
+use injerto_kernels::inference::{Arithmetic, Isa, Program, Unit};
 use injerto_reference::conformance::{self, Case, Executor as _};
 
 use super::{Inference, bits, conv, depthwise, executors, norm};
@@ -124,6 +126,27 @@ fn the_bits_of_a_prefix_are_those_of_this_revision() {
             "the results of {isa:?} have other bits: raise `injerto_kernels::REVISION`"
         );
     }
+}
+
+/// The tail takes the output of one layer, of which it has two readers, and puts out what the whole network does.
+#[test]
+fn a_tail_goes_on_where_a_prefix_ends() {
+    let case = Case::new(every_kind_of_step(), 3, 6);
+    let (cut, last) = (case.graph.position("narrow_swish").expect("a layer"), case.graph.len() - 1);
+    let tail: Vec<usize> = (cut + 1..=last).collect();
+    let parameters = |layer: usize, place: usize| Cow::Borrowed(case.parameters[layer][place].as_slice());
+    for isa in Isa::available() {
+        let arithmetic = Arithmetic::F32(isa);
+        let both = Inference(arithmetic).infer(&case, &[cut, last]).expect("it compiles");
+        let program = Program::compile_after(arithmetic, &case.graph, cut, &tail, &[last], &parameters);
+        let found = program.expect("it compiles").run(&both[0], case.batch).expect("there is memory");
+        for (found, expected) in found[0].iter().zip(&both[1]) {
+            assert!((found - expected).abs() < 1e-5, "{isa:?}: {found} for {expected}");
+        }
+    }
+    let early = case.graph.position("sum").expect("a layer");
+    let error = Program::compile_after(Arithmetic::f32(), &case.graph, cut, &tail, &[early], &parameters);
+    assert!(error.is_err(), "a layer before the cut is no part of the tail");
 }
 
 /// A unit and its emulation give the same bits, so one machine may read the features that another one has kept.

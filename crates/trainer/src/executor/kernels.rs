@@ -1,6 +1,10 @@
+use std::borrow::Cow;
+use std::sync::Arc;
+
 use injerto_backbones::network::Network;
-use injerto_graph::ParameterId;
-use injerto_kernels::training;
+use injerto_graph::{Graph, ParameterId, Split};
+use injerto_kernels::inference::Arithmetic;
+use injerto_kernels::{inference, training};
 use injerto_losses::Outputs;
 use injerto_recipe::StepSize;
 use rand_chacha::ChaCha8Rng;
@@ -17,10 +21,47 @@ use crate::{Model, TrainError};
 pub(super) struct KernelExecutor {
     prefix: Prefix,
     tail: training::Program,
+    evaluation: Option<Evaluation>,
     optimizer: Optimizer,
     readings: Vec<Reading>,
     /// Gradients of several batches; `None` if each batch has its own step.
     sums: Option<Sums>,
+}
+
+/// The tail compiled for inference, which is faster than a forward pass that can train. It is there if the tail has layers of the backbone and
+/// takes the output of one layer.
+struct Evaluation {
+    graph: Arc<Graph>,
+    split: Split,
+    arithmetic: Arithmetic,
+    /// `None` if the parameters have changed since it was compiled.
+    program: Option<inference::Program>,
+}
+
+impl Evaluation {
+    fn of(model: &Model, split: &Split) -> Option<Self> {
+        let (graph, arithmetic) = (model.network.graph().clone(), model.arithmetic().tail);
+        let is_backbone = split.tail.iter().any(|layer| *layer < model.card.backbone_layers);
+        let new = || Self { graph, split: split.clone(), arithmetic, program: None };
+        (is_backbone && split.boundary.len() == 1).then(new)
+    }
+
+    /// The outputs of the tail with its parameters, `[images, units]`.
+    fn run(&mut self, tail: &training::Program, input: &[f32], images: usize) -> Result<Vec<f32>, TrainError> {
+        let program = match self.program.take() {
+            Some(program) => program,
+            None => {
+                let parameters = |layer, place| {
+                    Cow::Borrowed(tail.get(ParameterId::new(layer, place)).expect("the tail has the layer"))
+                };
+                let (layers, first, last) = (&self.split.tail, self.split.boundary[0], self.graph.len() - 1);
+                inference::Program::compile_after(self.arithmetic, &self.graph, first, layers, &[last], &parameters)?
+            }
+        };
+        let mut outputs = program.run(input, images)?;
+        self.program = Some(program);
+        Ok(outputs.swap_remove(0))
+    }
 }
 
 /// Gradients of the images since the last step.
@@ -101,7 +142,15 @@ impl KernelExecutor {
         for (id, values) in model.network.parameters_of(&split.tail) {
             tail.set(id, &values)?;
         }
-        Ok(Self { prefix: Prefix::new(model, split, true), tail, optimizer, readings: Vec::new(), sums })
+        let (prefix, evaluation) = (Prefix::new(model, split, true), Evaluation::of(model, split));
+        Ok(Self { prefix, tail, evaluation, optimizer, readings: Vec::new(), sums })
+    }
+
+    /// Gives up what was compiled for evaluation, because the parameters change.
+    fn outdate(&mut self) {
+        if let Some(evaluation) = &mut self.evaluation {
+            evaluation.program = None;
+        }
     }
 }
 
@@ -113,7 +162,10 @@ impl Executor for KernelExecutor {
     fn forward(&mut self, boundary: &Boundary, images: usize) -> Result<Vec<f32>, TrainError> {
         let boundary = boundary.on_host();
         let inputs: Vec<&[f32]> = boundary.iter().map(Vec::as_slice).collect();
-        Ok(self.tail.forward(&inputs, images)?.to_vec())
+        match &mut self.evaluation {
+            Some(evaluation) => evaluation.run(&self.tail, inputs[0], images),
+            None => Ok(self.tail.forward(&inputs, images)?.to_vec()),
+        }
     }
 
     fn gradient(
@@ -125,6 +177,7 @@ impl Executor for KernelExecutor {
     ) -> Result<(), TrainError> {
         let boundary = boundary.on_host();
         let inputs: Vec<&[f32]> = boundary.iter().map(Vec::as_slice).collect();
+        self.outdate();
         let outputs = self.tail.forward_train(&inputs, images, &mut || random.next_u32())?.to_vec();
         let rows = Outputs::new(&outputs, outputs.len() / images.max(1));
         let (loss, gradient) = aim.gradient(rows)?;
@@ -147,6 +200,7 @@ impl Executor for KernelExecutor {
     }
 
     fn update(&mut self, size: StepSize) {
+        self.outdate();
         let length = length(&self.tail);
         let mut means = self.sums.as_mut().map(|sums| sums.take(length));
         let trained = self.tail.trained_mut().map(|(_, values, own)| {
@@ -165,6 +219,7 @@ impl Executor for KernelExecutor {
 
     fn swap_averages(&mut self) -> bool {
         let mut changed = false;
+        self.outdate();
         let mut trained: Vec<_> = self.tail.trained_mut().map(|(_, values, _)| values).collect();
         for (at, average) in self.optimizer.averages() {
             changed = true;
@@ -180,6 +235,7 @@ impl Executor for KernelExecutor {
     fn observe(&mut self, boundary: &Boundary, images: usize, random: &mut ChaCha8Rng) -> Result<(), TrainError> {
         let boundary = boundary.on_host();
         let inputs: Vec<&[f32]> = boundary.iter().map(Vec::as_slice).collect();
+        self.outdate();
         self.tail.forward_train(&inputs, images, &mut || random.next_u32())?;
         Ok(())
     }
@@ -189,6 +245,7 @@ impl Executor for KernelExecutor {
     }
 
     fn set_values(&mut self, id: ParameterId, values: &[f32]) {
+        self.outdate();
         self.tail.set(id, values).expect("as many values as the parameter has");
     }
 

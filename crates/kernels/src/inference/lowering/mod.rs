@@ -125,9 +125,11 @@ pub(crate) fn as_image(shape: &[usize]) -> [usize; 3] {
     }
 }
 
-/// Lowers the layers that the outputs need; `minimal` says whether products may be computed by minimal filtering.
+/// Lowers the layers that the outputs need, from the layer `first` on, whose output is the program's input. `minimal` says whether products may
+/// be computed by minimal filtering.
 pub(crate) fn lower(
     graph: &Graph,
+    first: usize,
     layers: &[usize],
     outputs: &[usize],
     parameters: Parameters<'_, '_>,
@@ -136,7 +138,7 @@ pub(crate) fn lower(
 ) -> Result<Lowering, Error> {
     let name = |at: usize| graph.nodes().get(at).map_or_else(|| format!("layer {at}"), |n| n.name().to_owned());
     let mut given = vec![false; graph.len()];
-    for &at in layers {
+    for &at in layers.iter().chain([&first]) {
         *given.get_mut(at).ok_or_else(|| Error::Layer { layer: name(at), graph: graph.name().to_owned() })? = true;
     }
     let mut uses = vec![0; graph.len()];
@@ -147,7 +149,7 @@ pub(crate) fn lower(
         uses[at] += 1;
     }
     for at in (0..graph.len()).rev().filter(|&at| given[at]) {
-        if uses[at] > 0 {
+        if uses[at] > 0 && at != first {
             for &from in &graph.nodes()[at].inputs {
                 if !given[from] {
                     return Err(Error::Layer { layer: name(from), graph: graph.name().to_owned() });
@@ -158,8 +160,8 @@ pub(crate) fn lower(
     }
     let (lowering, seen) = (Lowering::default(), vec![None; graph.len()]);
     let mut lowerer = Lowerer { graph, parameters, minimal, lowering, seen, uses };
-    lowerer.input(input)?;
-    for at in (1..graph.len()).filter(|&at| given[at]) {
+    lowerer.input(first, input)?;
+    for at in (first + 1..graph.len()).filter(|&at| given[at]) {
         if lowerer.uses[at] > 0 {
             lowerer.layer(at)?;
         }
@@ -173,8 +175,8 @@ pub(crate) fn lower(
 }
 
 impl Lowerer<'_, '_, '_> {
-    fn input(&mut self, input: &Input) -> Result<(), Error> {
-        let channels = self.graph.input_shape().channels();
+    fn input(&mut self, first: usize, input: &Input) -> Result<(), Error> {
+        let channels = self.graph.nodes()[first].shape.channels();
         let affine = match (input.scale.is_empty(), input.shift.is_empty()) {
             (true, true) => None,
             _ => {
@@ -186,7 +188,7 @@ impl Lowerer<'_, '_, '_> {
                 Some((input.scale.clone(), input.shift.clone()))
             }
         };
-        self.step(0, Work::Map { affine, reverse: input.reverse_channels }, Vec::new());
+        self.step(first, Work::Map { affine, reverse: input.reverse_channels }, Vec::new());
         Ok(())
     }
 
