@@ -1,7 +1,11 @@
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
 use injerto_backbones::network::{Network, Value, to_host};
 use injerto_data::{Batch, Loader};
-use injerto_graph::Split;
-use injerto_kernels::training;
+use injerto_graph::{Graph, ParameterId, Split};
+use injerto_kernels::inference::Arithmetic;
+use injerto_kernels::{inference, training};
 use injerto_losses::{CrossEntropy as _, Outputs};
 
 use crate::cache::CacheSettings;
@@ -102,16 +106,12 @@ impl Model {
         if !features.are_kept() {
             return self.extract(layer, loader, cache, true, watch);
         }
-        let mut program = training::Program::compile(&graph, &between, &split.boundary, &|_| false, &[])?;
-        for (id, values) in network.parameters_of(&between) {
-            program.set(id, &values)?;
-        }
+        let mut run = between_layers(network, graph, between, split)?;
         let total = loader.len();
         let (images, mut values) = (features.usable(&(0..total).collect::<Vec<_>>()), Vec::new());
         for (at, batch) in (1..).zip(images.chunks(loader.batch_size())) {
             let (boundary, _) = features.gather(batch, 0)?;
-            let inputs: Vec<&[f32]> = boundary.iter().map(Vec::as_slice).collect();
-            values.extend_from_slice(program.forward(&inputs, batch.len())?);
+            values.extend(run(&boundary, batch.len())?);
             let done = (at * loader.batch_size()).min(total);
             watch.observer.observe(&Event::Evaluated { done, total });
             if watch.is_stopped() {
@@ -145,6 +145,30 @@ impl Model {
         }
         Ok(probabilities)
     }
+}
+
+/// The layers `between` a cut and the last layer of `graph`, compiled in `f32`: a function of what the cut's layers put out.
+fn between_layers(
+    network: &Network,
+    graph: Graph,
+    between: Vec<usize>,
+    split: &Split,
+) -> Result<Box<dyn FnMut(&[Vec<f32>], usize) -> Result<Vec<f32>, TrainError>>, TrainError> {
+    if let [first] = split.boundary[..] {
+        let own: BTreeMap<ParameterId, Vec<f32>> = network.parameters_of(&between).into_iter().collect();
+        let parameters = |layer, place| Cow::Borrowed(own[&ParameterId::new(layer, place)].as_slice());
+        let (arithmetic, last) = (Arithmetic::f32(), graph.len() - 1);
+        let program = inference::Program::compile_after(arithmetic, &graph, first, &between, &[last], &parameters)?;
+        return Ok(Box::new(move |values, images| Ok(program.run(&values[0], images)?.swap_remove(0))));
+    }
+    let mut program = training::Program::compile(&graph, &between, &split.boundary, &|_| false, &[])?;
+    for (id, values) in network.parameters_of(&between) {
+        program.set(id, &values)?;
+    }
+    Ok(Box::new(move |values, images| {
+        let inputs: Vec<&[f32]> = values.iter().map(Vec::as_slice).collect();
+        Ok(program.forward(&inputs, images)?.to_vec())
+    }))
 }
 
 /// The tail of a network, compiled to be run and not to be trained.
