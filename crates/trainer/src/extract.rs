@@ -147,13 +147,11 @@ impl Model {
     }
 }
 
-/// The layers `between` a cut and the last layer of `graph`, compiled in `f32`: a function of what the cut's layers put out.
-fn between_layers(
-    network: &Network,
-    graph: Graph,
-    between: Vec<usize>,
-    split: &Split,
-) -> Result<Box<dyn FnMut(&[Vec<f32>], usize) -> Result<Vec<f32>, TrainError>>, TrainError> {
+/// A function of the outputs of some layers for so many images.
+type Compiled = Box<dyn FnMut(&[Vec<f32>], usize) -> Result<Vec<f32>, TrainError>>;
+
+/// The layers `between` a cut and the last layer of `graph`, compiled in `f32`, as a function of what the cut's layers put out.
+fn between_layers(network: &Network, graph: Graph, between: Vec<usize>, split: &Split) -> Result<Compiled, TrainError> {
     if let [first] = split.boundary[..] {
         let own: BTreeMap<ParameterId, Vec<f32>> = network.parameters_of(&between).into_iter().collect();
         let parameters = |layer, place| Cow::Borrowed(own[&ParameterId::new(layer, place)].as_slice());
