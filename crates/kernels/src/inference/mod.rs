@@ -1,4 +1,4 @@
-//! A frozen prefix compiled for the CPU.
+//! Layers compiled for the CPU to be run and not to be trained: a frozen prefix, or a tail that is evaluated.
 //!
 //! [`Program::compile`] makes few steps of the layers of a graph and their parameters. Batch normalisation is folded into the convolution
 //! before it, activations and sums become the convolution's epilogue, and zero padding becomes that of the convolution after it; the inputs
