@@ -14,6 +14,7 @@
 #   WORK     what is done; the default is "quickstart photos scratch forward torch"
 #   NETWORKS networks of the forward passes; the default is "mobilenet_v2 inception_v3 vit_small"
 #   PRECISIONS of the forward passes; the default is "f32 f16 bf16"
+#   SET      further settings of the trainings, such as "backbone.precision=f16"
 #   KERNELS  a folder in which tuned and compiled kernels stay after the script; a second call with it finds them
 #   SMALL    if it is 1, only the quickstart and one forward pass run: a check on a driver without a card
 #   PYTHON   the Python that has PyTorch, or nothing; the default is python3
@@ -77,7 +78,8 @@ history() {
 train() {
     local name=$1
     shift
-    if ! "$bin/injerto" train "$@" --run-dir "$work/$name" >"$work/$name.log" 2>&1; then
+    # shellcheck disable=SC2086 # several settings, or none
+    if ! "$bin/injerto" train "$@" ${SET:+$(printf -- '--set %s ' $SET)} --run-dir "$work/$name" >"$work/$name.log" 2>&1; then
         echo "| $name | failed: $(tail -n 1 "$work/$name.log" | tr '|' '/') | | |"
         return 1
     fi

@@ -6,7 +6,7 @@ Forward passes are channels-last and without top: MobileNetV2 at 160×160, batch
 ViT-S/16 at 224×224, batch 8 and 64, with fp32 sums and products (`fp32`), with products in TF32 (`tf32`), with automatic mixed precision (`bf16`, `fp16`), and
 replayed as a CUDA graph. Images are on the card, as in Injerto's example `device`. DATA holds train/ and validation/; with it,
 the work of configs/cats_vs_dogs/fine_tuning.toml is done: features once, a head for 10 epochs, and 5 epochs from block 11 on. The
-output is rows of a table.
+variable NETWORKS names the networks of the forward passes; the default is all three. The output is rows of a table.
 """
 
 import os
@@ -140,17 +140,20 @@ def main():
     print(f"| PyTorch {torch.__version__} | {torch.cuda.get_device_name()} | | |", flush=True)
     # The plan of convolutions is tuned once per shape, as Injerto's are.
     torch.backends.cudnn.benchmark = True
-    mobilenet = nn.Sequential(models.mobilenet_v2(weights=None).features)
-    forward("mobilenet_v2", mobilenet, 160, [32, 256])
-    inception = models.inception_v3(weights=None, aux_logits=False, init_weights=False)
-    inception.fc = nn.Identity()
-    forward("inception_v3", inception, 224, [8, 64])
-    try:
-        import timm
-    except ImportError:
-        print("| forward, vit_small | no timm | | |", flush=True)
-    else:
-        forward("vit_small", timm.create_model("vit_small_patch16_224", num_classes=0), 224, [8, 64])
+    networks = os.environ.get("NETWORKS", "mobilenet_v2 inception_v3 vit_small").split()
+    if "mobilenet_v2" in networks:
+        forward("mobilenet_v2", nn.Sequential(models.mobilenet_v2(weights=None).features), 160, [32, 256])
+    if "inception_v3" in networks:
+        inception = models.inception_v3(weights=None, aux_logits=False, init_weights=False)
+        inception.fc = nn.Identity()
+        forward("inception_v3", inception, 224, [8, 64])
+    if "vit_small" in networks:
+        try:
+            import timm
+        except ImportError:
+            print("| forward, vit_small | no timm | | |", flush=True)
+        else:
+            forward("vit_small", timm.create_model("vit_small_patch16_224", num_classes=0), 224, [8, 64])
     if len(sys.argv) > 1:
         transfer(sys.argv[1])
 

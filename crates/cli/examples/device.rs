@@ -43,16 +43,17 @@ fn main() -> Result<()> {
         "bf16" => FloatDType::BF16,
         other => bail!("no precision '{other}': take f32, f16 or bf16"),
     };
-    let mut device = device(on)?;
+    let device = device(on)?;
     let row = format!("| forward, {} {side}×{side}, batch {batch} | {} {precision} |", graph.name(), on.name());
     if !device.supports_dtype(wanted) {
         println!("{row} not supported by {} | |", card(&device).unwrap_or_default());
         return Ok(());
     }
-    device.configure(wanted).context("the precision of the device")?;
     let weights = weights(&graph);
     let graph = Arc::new(graph);
-    let network = Network::new(Arc::clone(&graph), &weights, &device)?;
+    let everything: Vec<usize> = (1..graph.len()).collect();
+    let last = graph.len() - 1;
+    let network = Network::new(Arc::clone(&graph), &weights, &device)?.for_inference(&everything, &[last], wanted);
     let pixels = networks::Random::new(2).values(batch * side * side * 3, 0.0, 255.0);
     let input = to_input(&pixels, [batch, side, side], &Preprocessing::minus_one_to_one(), &device);
     let began = Instant::now();

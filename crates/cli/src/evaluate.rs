@@ -101,10 +101,10 @@ enum Part {
     Test,
 }
 
-/// The words of `backbone.precision`.
+/// The words of `backbone.precision` for the CPU.
 fn precision() -> impl TypedValueParser<Value = Precision> {
     let of = |name: String| Precision::ALL.into_iter().find(|precision| precision.name() == name).unwrap_or_default();
-    PossibleValuesParser::new(Precision::ALL.map(Precision::name)).map(of)
+    PossibleValuesParser::new([Precision::F32, Precision::Bf16, Precision::Auto].map(Precision::name)).map(of)
 }
 
 /// Runs the command.

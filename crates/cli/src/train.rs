@@ -282,6 +282,9 @@ fn precision(prepared: &Prepared) -> Option<String> {
         return None;
     }
     let Said { prefix, tail } = prepared.plan.arithmetic.as_ref()?;
+    if !prepared.config.uses_kernels() {
+        return Some(format!("frozen layers in {prefix}, the others in {}", tail.precision.name()));
+    }
     let gains = Arithmetic::gain_of_bf16().zip(gain_of_bf16_in_training());
     let (Some(Arithmetic::Bf16(unit)), Some((frozen, trained))) = (Arithmetic::bf16(), gains) else {
         return Some("f32: this processor has no unit for bf16".to_owned());

@@ -62,28 +62,31 @@ impl OnLeak {
     }
 }
 
-/// The number format in which the CPU computes a network during training.
+/// The number format in which a network is computed during training.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Precision {
     /// Single precision.
     #[default]
     F32,
-    /// bf16 with sums in single precision, where the processor has a unit for it.
+    /// bf16 with sums in single precision: on the CPU where the processor has a unit for it, on a GPU for frozen layers.
     Bf16,
-    /// bf16 where it is faster on this machine.
+    /// IEEE's half precision, on a GPU for frozen layers.
+    F16,
+    /// bf16 where it is faster on this CPU; single precision on a GPU.
     Auto,
 }
 
 impl Precision {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::F32, Self::Bf16, Self::Auto];
+    pub const ALL: [Self; 4] = [Self::F32, Self::Bf16, Self::F16, Self::Auto];
 
     /// What users call it.
     pub fn name(self) -> &'static str {
         match self {
             Self::F32 => "f32",
             Self::Bf16 => "bf16",
+            Self::F16 => "f16",
             Self::Auto => "auto",
         }
     }

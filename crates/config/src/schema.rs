@@ -36,13 +36,20 @@ pub(crate) fn experiment(document: &Node, stem: &str, problems: &Problems) -> Op
     let data = data(root.table("data"));
     let backbone = backbone(root.table("backbone"));
     if let (Some(backbone), Some(device), Some(kernels)) = (&backbone, device, kernels)
-        && backbone.precision == Precision::Bf16
-        && !(kernels && device.has_kernels())
+        && device == Device::Flex
         && let Some(field) = root.field("backbone")
     {
-        let message = "`backbone.precision` is \"bf16\", in which only the project's kernels compute".to_owned();
-        let help = "leave it out, or take `device = \"flex\"` and `kernels = true`".to_owned();
-        field.wrong::<()>(message, help);
+        let problem = match backbone.precision {
+            Precision::Bf16 if !kernels => {
+                Some(("in which the CPU computes only with the project's kernels", "or take `kernels = true`"))
+            }
+            Precision::F16 => Some(("in which only a GPU computes", "or take \"bf16\"")),
+            Precision::F32 | Precision::Bf16 | Precision::Auto => None,
+        };
+        if let Some((reason, instead)) = problem {
+            let message = format!("`backbone.precision` is \"{}\", {reason}", backbone.precision.name());
+            field.wrong::<()>(message, format!("leave it out, {instead}"));
+        }
     }
     let head = head(root.table("head"), known);
     let loss = loss(root.table("loss"));

@@ -12,7 +12,7 @@ use injerto_data::folder::EXTENSIONS;
 use injerto_data::look::{Looked, look};
 use injerto_data::{DataError, LoaderOptions, OnCorrupt, Origin, Skipped};
 use injerto_graph::{Activation, Graph, Operator, WeightSet};
-use injerto_trainer::{Arithmetic, Event, Part, Runner, Watch};
+use injerto_trainer::{Arithmetic, Arithmetics, Event, Part, Runner, Watch};
 use serde_json::{Map, Value, json};
 
 use crate::predict::{Answering, Predictions, batch_size};
@@ -122,7 +122,10 @@ impl Classifier {
     /// # Errors
     /// The kernels cannot compile the network.
     pub fn set_precision(&mut self, precision: Precision) -> Result<Part, ExperimentError> {
-        let prefix = arithmetic(precision).map_or_else(Arithmetic::f32, |found| found.prefix);
+        let prefix = match arithmetic(precision, true) {
+            Some(Arithmetics::Kernels { prefix, .. }) => prefix,
+            Some(Arithmetics::Operators { .. }) | None => Arithmetic::f32(),
+        };
         self.network.runner.set_arithmetic(prefix)?;
         Ok(Part::of(prefix))
     }

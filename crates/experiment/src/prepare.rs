@@ -1,5 +1,6 @@
 use std::sync::Arc;
 
+use burn_tensor::FloatDType;
 use injerto_backbones::plugin::Catalog;
 use injerto_backbones::resolve::{Ask, Resolved};
 use injerto_backbones::weights::{BackboneName, Cache};
@@ -24,15 +25,23 @@ use crate::split::Sides;
 use crate::teach::Teaching;
 use crate::warnings;
 
-/// The arithmetic of this machine for this precision.
-pub(crate) fn arithmetic(precision: Precision) -> Option<Arithmetics> {
+/// The arithmetic of this machine for this precision, with the project's `kernels` or with Burn's operators.
+pub(crate) fn arithmetic(precision: Precision, kernels: bool) -> Option<Arithmetics> {
+    if !kernels {
+        let prefix = match precision {
+            Precision::F32 | Precision::Auto => return None,
+            Precision::F16 => FloatDType::F16,
+            Precision::Bf16 => FloatDType::BF16,
+        };
+        return Some(Arithmetics::Operators { prefix });
+    }
     let (prefix, tail) = match precision {
-        Precision::F32 => return None,
+        Precision::F32 | Precision::F16 => return None,
         Precision::Bf16 => [(); 2].map(|()| Arithmetic::bf16().unwrap_or_else(Arithmetic::f32)).into(),
         // Each part is measured by itself.
         Precision::Auto => (Arithmetic::fastest(), injerto_trainer::fastest_training()),
     };
-    Some(Arithmetics { prefix, tail })
+    Some(Arithmetics::Kernels { prefix, tail })
 }
 
 impl Prepared {
@@ -123,7 +132,7 @@ impl Prepared {
         warnings.extend(resolved.warnings.iter().cloned());
         let features = cache.features();
         let mut prepared = Self {
-            arithmetic: arithmetic(config.backbone.precision),
+            arithmetic: arithmetic(config.backbone.precision, config.uses_kernels()),
             config,
             train,
             validation,

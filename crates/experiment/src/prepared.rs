@@ -118,7 +118,8 @@ impl Prepared {
     /// Sets the arithmetic of prefix and tail, and records it in the plan.
     pub(crate) fn compute_with(&mut self, arithmetic: Option<Arithmetics>) {
         self.arithmetic = arithmetic;
-        self.plan.arithmetic = self.config.uses_kernels().then(|| arithmetic.unwrap_or_else(Arithmetics::f32).said());
+        let by_default = self.config.uses_kernels().then(Arithmetics::f32);
+        self.plan.arithmetic = arithmetic.or(by_default).map(Arithmetics::said);
     }
 
     /// The images, side by side.

@@ -204,12 +204,13 @@ impl Prepared {
         said: Option<&Said>,
         unit: Option<Arithmetic>,
     ) -> Result<(), ExperimentError> {
+        let Arithmetics::Kernels { prefix, .. } = chosen else { return Ok(()) };
         let Some(said) = said else {
-            self.compute_with(Some(Arithmetics { tail: Arithmetic::f32(), ..chosen }));
+            self.compute_with(Some(Arithmetics::Kernels { prefix, tail: Arithmetic::f32() }));
             return Ok(());
         };
         let again = |part: &Part| part.again(unit).ok_or_else(|| ExperimentError::NoUnit { path: path.to_owned() });
-        let kept = Arithmetics { prefix: again(&said.prefix)?, tail: again(&said.tail)? };
+        let kept = Arithmetics::Kernels { prefix: again(&said.prefix)?, tail: again(&said.tail)? };
         self.compute_with(Some(kept));
         let now = kept.said();
         let other = [(&said.prefix, &now.prefix), (&said.tail, &now.tail)]

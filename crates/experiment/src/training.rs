@@ -8,7 +8,7 @@ use injerto_graph::{FreezePlan, Selection};
 use injerto_recipe::{BatchNorm, Loss, OptimizerConfig};
 use injerto_trainer::cache::CacheSettings;
 use injerto_trainer::history::Best;
-use injerto_trainer::{Fit, Model, Phase, Settings, check_compiles};
+use injerto_trainer::{Arithmetics, Fit, Model, Phase, Settings, check_compiles};
 
 use crate::reading::{pixels, training_images};
 use crate::teach::Teaching;
@@ -20,10 +20,23 @@ impl Prepared {
     /// # Errors
     /// [`ExperimentError`] if the weights cannot be put on the device.
     pub fn model(&self, seed: u32, device: &Device) -> Result<Model, ExperimentError> {
+        self.check_format(device)?;
         let mut weights = Weights::initialise(&self.card.graph, u64::from(seed))?;
         weights.extend((*self.weights).clone());
         let model = Model::new(self.card.clone(), &weights, device)?;
         Ok(Model { arithmetic: self.arithmetic(), ..model })
+    }
+
+    /// Finds out whether the device computes in the number format that the experiment names.
+    fn check_format(&self, device: &Device) -> Result<(), ExperimentError> {
+        match self.arithmetic() {
+            Some(Arithmetics::Operators { prefix }) if !device.supports_dtype(prefix) => {
+                let format = self.config.backbone.precision.name();
+                let reason = format!("it does not compute in {format}; take `backbone.precision = \"f32\"`");
+                Err(ExperimentError::Device { device: self.config.device.name(), reason })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Creates the network on the device and compiles every phase, so that problems of these steps appear before the run
@@ -41,6 +54,7 @@ impl Prepared {
     /// # Errors
     /// [`ExperimentError`] if the weights cannot be put on the device.
     pub fn scratch_model(&self, seed: u32, device: &Device) -> Result<Model, ExperimentError> {
+        self.check_format(device)?;
         let weights = Weights::initialise(&self.card.graph, u64::from(seed))?;
         Ok(Model { arithmetic: self.arithmetic(), ..Model::new(self.card.clone(), &weights, device)? })
     }

@@ -33,6 +33,7 @@ mod executor;
 mod extract;
 mod extractor;
 mod feed;
+mod filling;
 mod fit;
 mod fitted;
 mod gather;

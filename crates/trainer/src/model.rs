@@ -170,7 +170,7 @@ pub struct Model {
     pub network: Network,
     /// The card, which describes the model.
     pub card: ModelCard,
-    /// The arithmetic with which the project's kernels train it, if an experiment has chosen it; otherwise `f32`. Checkpoints record the
+    /// The arithmetic with which it trains, if an experiment has chosen it; otherwise `f32`. Checkpoints record the
     /// choice, even if it is `f32`, because another machine might choose otherwise. Reading a checkpoint does not restore the choice: whole
     /// networks are then computed in `f32`.
     pub arithmetic: Option<Arithmetics>,
@@ -235,7 +235,7 @@ impl Model {
         Ok(self.network.weights().save(path, &self.metadata(), precision)?)
     }
 
-    /// The arithmetic with which the project's kernels train it.
+    /// The arithmetic with which it trains.
     pub(crate) fn arithmetic(&self) -> Arithmetics {
         self.arithmetic.unwrap_or_else(Arithmetics::f32)
     }

@@ -1,8 +1,9 @@
 //! The frozen prefix of a network, which runs once per image, and the one loop that keeps what it computes.
 
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use burn_tensor::Device;
+use burn_tensor::{Device, FloatDType};
 use injerto_backbones::network::{Network, Value, to_input};
 use injerto_data::{Batch, Loader, LoaderOptions};
 use injerto_graph::{Preprocessing, Split};
@@ -10,6 +11,7 @@ use injerto_kernels::inference::{Arithmetic, Program};
 
 use crate::boundary::Boundary;
 use crate::cache::{CacheSettings, Features, Namespace};
+use crate::filling::{Filling, fill};
 use crate::runner::compile;
 use crate::{Model, TrainError};
 
@@ -25,8 +27,15 @@ pub(crate) struct Prefix {
     kernels: bool,
     /// The arithmetic of the kernels.
     arithmetic: Arithmetic,
+    /// The number format of Burn's operators.
+    format: FloatDType,
     /// The compiled prefix. It is compiled for the first batch: a training whose features are all kept never needs it.
     program: OnceLock<Program>,
+    /// The network as Burn's operators compute the prefix, made for the first batch.
+    inference: OnceLock<Network>,
+    filling: Filling,
+    /// Whether the device has computed a batch in this format.
+    is_tried: AtomicBool,
 }
 
 impl Prefix {
@@ -38,8 +47,12 @@ impl Prefix {
             image_size: model.card.image_size(),
             split: split.clone(),
             kernels,
-            arithmetic: model.arithmetic().prefix,
+            arithmetic: model.arithmetic().of_kernels().0,
+            format: model.arithmetic().of_operators(),
             program: OnceLock::new(),
+            inference: OnceLock::new(),
+            filling: Filling::on(model.network.device()),
+            is_tried: AtomicBool::new(false),
         }
     }
 
@@ -48,8 +61,8 @@ impl Prefix {
     pub(crate) fn identity(&self) -> String {
         match self.network.device() {
             _ if self.kernels => format!("{} {}", injerto_kernels::REVISION, self.arithmetic),
-            device if *device == Device::flex() => "burn".to_owned(),
-            device => format!("burn {device:?}"),
+            device if *device == Device::flex() => "burn, folded".to_owned(),
+            device => format!("burn, folded, {device:?}, {:?}", self.format),
         }
     }
 
@@ -70,6 +83,11 @@ impl Prefix {
         Ok(self.program.get())
     }
 
+    fn inference(&self) -> &Network {
+        let Split { prefix, boundary, .. } = &self.split;
+        self.inference.get_or_init(|| self.network.for_inference(prefix, boundary, self.format))
+    }
+
     /// Runs the prefix on a batch. A device may still be at work when this returns.
     ///
     /// # Errors
@@ -87,14 +105,21 @@ impl Prefix {
         if let Some(program) = self.program()? {
             return Ok(Boundary::Host(program.run(pixels, images)?));
         }
-        if !self.kernels {
-            self.network.check_room(&self.split.prefix, &self.split.boundary, images, false)?;
+        let (network, how) = (&self.network, &self.preprocessing);
+        if self.kernels {
+            let input = to_input(pixels, [images, height, width], how, network.device());
+            return Ok(Boundary::Host(vec![Value::Image(input).to_host()]));
         }
-        let input = to_input(pixels, [images, height, width], &self.preprocessing, self.network.device());
-        Ok(match self.kernels {
-            true => Boundary::Host(vec![Value::Image(input).to_host()]),
-            false => Boundary::Device(self.network.prefix(&self.split, input)),
-        })
+        let filled = self.filling.size(images);
+        network.check_room(&self.split.prefix, &self.split.boundary, filled, false)?;
+        let input = to_input(&fill(pixels, images, filled), [filled, height, width], how, network.device());
+        let inference = self.inference();
+        let values = inference.prefix(&self.split, input);
+        // Not every GPU that has a format has the memory that Burn's kernels for it need. Later batches have the same size.
+        if self.format != FloatDType::F32 && !self.is_tried.swap(true, Ordering::Relaxed) {
+            values.iter().try_for_each(|value| inference.check(value))?;
+        }
+        Ok(Boundary::Device(values.into_iter().map(|value| value.first(images)).collect()))
     }
 
     /// The namespace of the features of images that are read as `pixels` says.

@@ -1,11 +1,22 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use injerto_backbones::network::{Network, Value, to_input};
+use burn_tensor::FloatDType;
+use injerto_backbones::network::{Network, to_input};
 use injerto_graph::{ParameterId, Preprocessing};
 use injerto_kernels::inference::{Arithmetic, Input, Program};
 
 use crate::TrainError;
+use crate::filling::{Filling, fill};
+
+/// What computes a network.
+#[derive(Debug)]
+enum Computed {
+    /// The project's kernels.
+    Kernels { program: Program, arithmetic: Arithmetic },
+    /// Burn's operators.
+    Operators { network: Network, filling: Filling },
+}
 
 /// A network for inference only. It is compiled for the CPU with the project's kernels, or run by Burn's operators on any device.
 #[derive(Debug)]
@@ -13,9 +24,7 @@ pub struct Runner {
     network: Network,
     preprocessing: Preprocessing,
     wanted: Vec<usize>,
-    program: Option<Program>,
-    /// The arithmetic of the program.
-    arithmetic: Arithmetic,
+    computed: Computed,
     /// Height and width of the input images.
     image_size: [usize; 2],
 }
@@ -44,9 +53,17 @@ impl Runner {
         preprocessing.check()?;
         let layers = layers_up_to(&wanted);
         let arithmetic = Arithmetic::f32();
-        let compile = || compile(arithmetic, &network, &preprocessing, &layers, &wanted);
-        let program = kernels.then(compile).transpose()?;
-        Ok(Self { network, preprocessing, wanted, program, arithmetic, image_size })
+        let computed = match kernels {
+            true => {
+                let program = compile(arithmetic, &network, &preprocessing, &layers, &wanted)?;
+                Computed::Kernels { program, arithmetic }
+            }
+            false => Computed::Operators {
+                filling: Filling::on(network.device()),
+                network: network.for_inference(&layers[1..], &wanted, FloatDType::F32),
+            },
+        };
+        Ok(Self { network, preprocessing, wanted, computed, image_size })
     }
 
     /// Compiles the network once more if it is compiled for other arithmetic, which is `f32` at first. On Burn's operators nothing changes.
@@ -54,10 +71,12 @@ impl Runner {
     /// # Errors
     /// The kernels cannot compile it.
     pub fn set_arithmetic(&mut self, arithmetic: Arithmetic) -> Result<(), TrainError> {
-        if self.program.is_some() && self.arithmetic != arithmetic {
-            let layers = layers_up_to(&self.wanted);
-            self.program = Some(compile(arithmetic, &self.network, &self.preprocessing, &layers, &self.wanted)?);
-            self.arithmetic = arithmetic;
+        let Self { network, preprocessing, wanted, computed, .. } = self;
+        if let Computed::Kernels { program, arithmetic: own } = computed
+            && *own != arithmetic
+        {
+            *program = compile(arithmetic, network, preprocessing, &layers_up_to(wanted), wanted)?;
+            *own = arithmetic;
         }
         Ok(())
     }
@@ -69,7 +88,7 @@ impl Runner {
 
     /// Whether it is compiled with the project's kernels.
     pub fn is_compiled(&self) -> bool {
-        self.program.is_some()
+        matches!(self.computed, Computed::Kernels { .. })
     }
 
     /// Height and width of the input images.
@@ -85,13 +104,16 @@ impl Runner {
     /// # Panics
     /// If the number of pixels is not that of `batch` images.
     pub fn values(&self, pixels: &[f32], batch: usize) -> Result<Vec<Vec<f32>>, TrainError> {
-        if let Some(program) = &self.program {
-            return Ok(program.run(pixels, batch)?);
-        }
-        self.network.check_room(&layers_up_to(&self.wanted), &self.wanted, batch, false)?;
+        let (network, filled) = match &self.computed {
+            Computed::Kernels { program, .. } => return Ok(program.run(pixels, batch)?),
+            Computed::Operators { network, filling } => (network, filling.size(batch)),
+        };
+        self.network.check_room(&layers_up_to(&self.wanted), &self.wanted, filled, false)?;
         let [height, width] = self.image_size;
-        let input = to_input(pixels, [batch, height, width], &self.preprocessing, self.network.device());
-        Ok(self.network.outputs(input, &self.wanted).iter().map(Value::to_host).collect())
+        let pixels = fill(pixels, batch, filled);
+        let input = to_input(&pixels, [filled, height, width], &self.preprocessing, self.network.device());
+        let outputs = network.outputs(input, &self.wanted);
+        Ok(outputs.into_iter().map(|output| output.first(batch).to_host()).collect())
     }
 }
 

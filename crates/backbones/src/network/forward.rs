@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use burn_tensor::activation;
 use burn_tensor::module::{avg_pool2d, conv2d, max_pool2d};
 use burn_tensor::ops::{AvgPoolOptions, ConvOptions, MaxPoolOptions};
-use burn_tensor::{Device, Int, Tensor, TensorData};
+use burn_tensor::{Device, FloatDType, Int, Tensor, TensorData};
 use injerto_graph::{
     Activation, Attention, Node, Operator, Padding, ParameterId, Role, Shape, Window, dropout_factor, window_padding,
 };
@@ -21,7 +21,7 @@ macro_rules! each {
 
 impl Network {
     /// Computes `layers`, in order, from the outputs in `known`, and leaves the outputs of `wanted` in it.
-    /// Every other output is dropped after its last use.
+    /// Every other output is dropped after its last use. Inference gives them in `f32`, whatever the format between layers.
     pub(super) fn run(
         &self,
         layers: &[usize],
@@ -33,6 +33,10 @@ impl Network {
         let mut last_use: BTreeMap<usize, usize> = BTreeMap::new();
         for &layer in layers {
             last_use.extend(nodes[layer].inputs.iter().map(|&input| (input, layer)));
+        }
+        let is_inference = training.is_none();
+        if is_inference {
+            known.values_mut().for_each(|value| *value = value.clone().cast(self.format));
         }
         for &layer in layers {
             let node = &nodes[layer];
@@ -49,6 +53,9 @@ impl Network {
             let inputs: Vec<Value> = node.inputs.iter().map(|&input| take(input, known)).collect();
             let output = self.layer(layer, node, inputs, training.as_deref_mut());
             known.insert(layer, output);
+        }
+        if is_inference {
+            known.values_mut().for_each(|value| *value = value.clone().cast(FloatDType::F32));
         }
     }
 
@@ -107,31 +114,23 @@ impl Network {
                 activate(Value::Image(y), *activation)
             }
             Operator::BatchNormalization { epsilon, momentum, .. } => {
-                let (gamma, beta) = (vector(Role::Gamma, pass), vector(Role::Beta, pass));
+                let learned = [vector(Role::Gamma, pass), vector(Role::Beta, pass)];
                 let stored = (
                     vector(Role::MovingMean, pass).expect("has a mean"),
                     vector(Role::MovingVariance, pass).expect("has a variance"),
                 );
                 let x = x();
-                let (mean, variance) = match training.filter(|pass| pass.updates_statistics.contains(&at)) {
+                let statistics = match training.filter(|pass| pass.updates_statistics.contains(&at)) {
                     Some(pass) => {
                         let (mean, variance) = batch_statistics(&x);
                         pass.move_statistic(at, node, Role::MovingMean, *momentum, [stored.0, mean.clone().inner()]);
                         let variances = [stored.1, variance.clone().inner()];
                         pass.move_statistic(at, node, Role::MovingVariance, *momentum, variances);
-                        (mean, variance)
+                        [mean, variance]
                     }
-                    None => stored,
+                    None => stored.into(),
                 };
-                let mut scale = variance.add_scalar(*epsilon).sqrt().recip();
-                if let Some(gamma) = gamma {
-                    scale = scale * gamma;
-                }
-                let shift = (mean * scale.clone()).neg();
-                let shift = match beta {
-                    Some(beta) => shift + beta,
-                    None => shift,
-                };
+                let (scale, shift) = normalising(statistics, learned, *epsilon);
                 affine(x, scale, shift)
             }
             Operator::LayerNormalization { epsilon, .. } => {
@@ -325,9 +324,30 @@ fn convolve(image: Tensor<4>, kernel: Tensor<4>, bias: Option<Tensor<1>>, how: &
     conv2d(image, kernel, bias, options)
 }
 
-/// `x * scale + shift`, with one scale and one shift per channel.
+/// Scale and shift of a batch normalisation with this mean and variance, and with its gamma and beta if it has them:
+/// `gamma / sqrt(variance + epsilon)`, and `beta - mean * scale`.
+pub(super) fn normalising(
+    [mean, variance]: [Tensor<1>; 2],
+    [gamma, beta]: [Option<Tensor<1>>; 2],
+    epsilon: f64,
+) -> (Tensor<1>, Tensor<1>) {
+    let mut scale = variance.add_scalar(epsilon).sqrt().recip();
+    if let Some(gamma) = gamma {
+        scale = scale * gamma;
+    }
+    let shift = (mean * scale.clone()).neg();
+    let shift = match beta {
+        Some(beta) => shift + beta,
+        None => shift,
+    };
+    (scale, shift)
+}
+
+/// `x * scale + shift`, with one scale and one shift per channel, in the format of `x`.
 fn affine(x: Value, scale: Tensor<1>, shift: Tensor<1>) -> Value {
     let channels = scale.dims()[0];
+    let format = x.format();
+    let (scale, shift) = (scale.cast(format), shift.cast(format));
     match x {
         Value::Image(image) => {
             let side = [1, channels, 1, 1];

@@ -4,6 +4,7 @@
 //! `[batch, tokens, channels]` and vectors `[batch, features]`. Parameters are converted when they go to the device and when they come back.
 
 mod forward;
+mod inference;
 mod memory;
 mod parameters;
 mod preprocess;
@@ -14,7 +15,7 @@ mod value;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use burn_tensor::{Device, Tensor};
+use burn_tensor::{Device, FloatDType, Tensor};
 use injerto_files::memory::NoRoom;
 use injerto_graph::{Graph, ParameterId, Role, Split};
 use rand_chacha::ChaCha8Rng;
@@ -69,6 +70,18 @@ pub enum NetworkError {
         /// Shape of its output.
         shape: Vec<usize>,
     },
+    /// The device reports an error instead of values.
+    #[error(
+        "the GPU cannot compute '{graph}' in {format:?}; take `backbone.precision = \"f32\"`, or another GPU. It says: {reason}"
+    )]
+    Device {
+        /// Name of the graph.
+        graph: String,
+        /// The number format of values between layers.
+        format: FloatDType,
+        /// The error of the device.
+        reason: String,
+    },
     /// This machine has too little memory.
     #[error("{0}; a smaller batch, smaller images or fewer filters take less")]
     NoRoom(#[from] NoRoom),
@@ -80,6 +93,8 @@ pub struct Network {
     graph: Arc<Graph>,
     parameters: Vec<Vec<ParameterTensor>>,
     device: Device,
+    /// The number format of values between layers.
+    format: FloatDType,
 }
 
 /// The parts of a training pass that inference does not have: parameters with gradients, random numbers, and statistics.
@@ -153,7 +168,7 @@ impl Network {
             }
             parameters.push(own);
         }
-        Ok(Self { graph, parameters, device })
+        Ok(Self { graph, parameters, device, format: FloatDType::F32 })
     }
 
     /// The network.
@@ -249,6 +264,18 @@ impl Network {
         let mut known = BTreeMap::from([(0, Value::Image(images))]);
         self.run(&split.prefix, &mut known, &split.boundary, None);
         split.boundary.iter().map(|at| known[at].clone()).collect()
+    }
+
+    /// Finds out whether the device has computed a value, for which this waits.
+    ///
+    /// # Errors
+    /// [`NetworkError::Device`] with what the device reports.
+    pub fn check(&self, value: &Value) -> Result<(), NetworkError> {
+        value.wait().map_err(|reason| NetworkError::Device {
+            graph: self.graph.name().to_owned(),
+            format: self.format,
+            reason,
+        })
     }
 
     /// Runs the tail on the tensors of the boundary, in training if there is a [`TrainingPass`], otherwise in inference.

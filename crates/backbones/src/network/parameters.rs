@@ -1,4 +1,4 @@
-use burn_tensor::{Device, Gradients, Tensor, TensorData};
+use burn_tensor::{Device, FloatDType, Gradients, Tensor, TensorData};
 use injerto_graph::Role;
 
 use super::to_host;
@@ -108,6 +108,11 @@ impl ParameterTensor {
     /// Detaches the tensor from its autodiff graph.
     pub(super) fn inner(self) -> Self {
         map!(self, tensor => tensor.inner())
+    }
+
+    /// The same values in another number format.
+    pub(super) fn cast(self, format: FloatDType) -> Self {
+        map!(self, tensor => tensor.cast(format))
     }
 
     /// The vector inside.

@@ -1,15 +1,17 @@
 //! Normalisations and operators on tokens, in Burn's operators.
 
-use burn_tensor::{Device, Tensor, TensorData, activation};
+use burn_tensor::{Device, FloatDType, Tensor, TensorData, activation};
 use injerto_graph::{Attention, Resample, Taps};
 
 use super::Value;
 
-/// `(x - mean) / sqrt(variance + epsilon)` over one axis.
+/// `(x - mean) / sqrt(variance + epsilon)` over one axis, computed in single precision: squares leave the range of `f16`.
 fn standardise<const D: usize>(x: Tensor<D>, axis: usize, epsilon: f64) -> Tensor<D> {
+    let format: FloatDType = x.dtype().into();
+    let x = x.cast(FloatDType::F32);
     let centred = x.clone() - x.mean_dim(axis);
     let variance = centred.clone().powi_scalar(2).mean_dim(axis);
-    centred / variance.add_scalar(epsilon).sqrt()
+    (centred / variance.add_scalar(epsilon).sqrt()).cast(format)
 }
 
 /// Normalises the channels of each position.
@@ -35,8 +37,8 @@ pub(super) fn respond(x: Value, gamma: Tensor<1>, beta: Tensor<1>, epsilon: f64)
     positions(x, |x| {
         let channels = gamma.dims()[0];
         // The gradient of the root is infinite at 0. With the limit, the gradient for a channel of zeros is 0.
-        let norm = x.clone().powi_scalar(2).sum_dim(2).clamp_min(1e-30).sqrt();
-        let share = norm.clone() / norm.mean_dim(1).add_scalar(epsilon);
+        let norm = x.clone().cast(FloatDType::F32).powi_scalar(2).sum_dim(2).clamp_min(1e-30).sqrt();
+        let share = (norm.clone() / norm.mean_dim(1).add_scalar(epsilon)).cast(FloatDType::from(x.dtype()));
         let side = [1, channels, 1];
         let scale = (share * gamma.clone().reshape(side)).add_scalar(1.0);
         x * scale + beta.clone().reshape(side)
@@ -74,7 +76,8 @@ pub(super) fn attention(mut inputs: Vec<Value>, sizes: Attention) -> Value {
     let mut next = || split.next().expect("queries, keys and values");
     let (q, k, v): (Tensor<4>, Tensor<4>, Tensor<4>) = (next(), next(), next());
     let [batch, _, tokens, width] = q.dims();
-    let scores = q.matmul(k.swap_dims(2, 3)).mul_scalar(1.0 / (width as f64).sqrt());
+    // Queries are fewer values than scores, and scores that were too large could leave the range of `f16`.
+    let scores = q.mul_scalar(1.0 / (width as f64).sqrt()).matmul(k.swap_dims(2, 3));
     let out = activation::softmax(scores, 3).matmul(v);
     Value::Tokens(out.swap_dims(1, 2).reshape([batch, tokens, value_channels]))
 }
@@ -114,13 +117,14 @@ pub(super) fn embed(x: Value, learned: Tensor<2>, resample: Option<Resample>, de
 fn interpolate(learned: Tensor<2>, Resample { from, to }: Resample, tokens: usize, device: &Device) -> Tensor<2> {
     let [rows, channels] = learned.dims();
     let before = tokens - to[0] * to[1];
+    let format: FloatDType = learned.dtype().into();
     let weights = |axis: usize| {
         let taps = Taps::bicubic(from[axis], to[axis]);
         let mut matrix = vec![0.0_f32; to[axis] * from[axis]];
         for (at, row) in matrix.chunks_exact_mut(from[axis]).enumerate() {
             taps.of(at).for_each(|(place, weight)| row[place] = weight as f32);
         }
-        Tensor::<2>::from_data(TensorData::new(matrix, [to[axis], from[axis]]), device)
+        Tensor::<2>::from_data(TensorData::new(matrix, [to[axis], from[axis]]), device).cast(format)
     };
     let grid = learned.clone().narrow(0, before, rows - before);
     let tall = weights(0).matmul(grid.reshape([from[0], from[1] * channels]));

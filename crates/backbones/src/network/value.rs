@@ -1,4 +1,4 @@
-use burn_tensor::{Device, Tensor, TensorData};
+use burn_tensor::{Device, FloatDType, Tensor, TensorData};
 
 use super::to_host;
 
@@ -48,6 +48,57 @@ impl Value {
                 Self::Features(Tensor::from_data(TensorData::new(values, [batch, features]), device))
             }
         }
+    }
+
+    /// The values with samples of zeros after them, so that there are `samples`; as they are if there are as many.
+    ///
+    /// # Panics
+    /// If there are more.
+    #[must_use]
+    pub fn filled(self, samples: usize) -> Self {
+        fn fill<const D: usize>(tensor: Tensor<D>, samples: usize) -> Tensor<D> {
+            let mut sides = tensor.dims();
+            match samples.checked_sub(sides[0]).expect("there are not more samples") {
+                0 => tensor,
+                missing => {
+                    sides[0] = missing;
+                    let zeros = Tensor::zeros(sides, &tensor.device());
+                    Tensor::cat(vec![tensor, zeros], 0)
+                }
+            }
+        }
+        self.each(|t| fill(t, samples), |t| fill(t, samples), |t| fill(t, samples))
+    }
+
+    /// Waits for the device, and returns its error if it has computed no values.
+    pub(super) fn wait(&self) -> Result<(), String> {
+        let one = match self.clone().first(1) {
+            Self::Image(image) => image.flatten::<1>(0, 3),
+            Self::Tokens(tokens) => tokens.flatten(0, 2),
+            Self::Features(features) => features.flatten(0, 1),
+        };
+        one.narrow(0, 0, 1).try_into_data().map(drop).map_err(|error| error.to_string())
+    }
+
+    /// The first `samples` samples.
+    #[must_use]
+    pub fn first(self, samples: usize) -> Self {
+        self.each(|t| t.narrow(0, 0, samples), |t| t.narrow(0, 0, samples), |t| t.narrow(0, 0, samples))
+    }
+
+    /// The number format of the values.
+    pub(super) fn format(&self) -> FloatDType {
+        match self {
+            Self::Image(image) => image.dtype(),
+            Self::Tokens(tokens) => tokens.dtype(),
+            Self::Features(features) => features.dtype(),
+        }
+        .into()
+    }
+
+    /// The same values in another number format.
+    pub(super) fn cast(self, format: FloatDType) -> Self {
+        self.each(|t| t.cast(format), |t| t.cast(format), |t| t.cast(format))
     }
 
     pub(super) fn image(self) -> Tensor<4> {

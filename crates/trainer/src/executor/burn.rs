@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use burn_tensor::Tensor;
+use burn_tensor::{FloatDType, Tensor};
 use injerto_backbones::network::{Network, ParameterTensor, TrainingPass, Value, to_host};
 use injerto_graph::{ParameterId, Split};
 use injerto_recipe::StepSize;
@@ -8,6 +8,7 @@ use rand_chacha::ChaCha8Rng;
 
 use super::{Aim, Boundary, Executor, Reading, are_finite};
 use crate::collective::Peers;
+use crate::filling::Filling;
 use crate::optimizer::{DeviceOptimizer, DeviceSlot, DeviceUpdate, OptimizerState, Slot, Trained};
 use crate::plan::PhasePlan;
 use crate::prefix::Prefix;
@@ -20,6 +21,9 @@ const READING: usize = 16;
 /// only checkpoints fetch them.
 pub(super) struct BurnExecutor {
     network: Network,
+    /// The network with its present parameters for inference of the tail, once it has been asked for.
+    judged: Option<Network>,
+    filling: Filling,
     prefix: Prefix,
     split: Split,
     /// Layers of the tail that train. Their parameters are leaves, and dropout in these layers drops values.
@@ -63,6 +67,8 @@ impl BurnExecutor {
         let split = plan.split().clone();
         Self {
             network: model.network.clone(),
+            judged: None,
+            filling: Filling::on(model.network.device()),
             prefix: Prefix::new(model, &split, false),
             layers: split.tail.iter().copied().filter(|&at| plan.trains(at)).collect(),
             updates_statistics: plan.updates_statistics(),
@@ -76,15 +82,23 @@ impl BurnExecutor {
         }
     }
 
-    /// The boundary, on the network's device.
-    fn to_device(&self, boundary: &Boundary, images: usize) -> Vec<Value> {
-        let boundary = match boundary {
-            Boundary::Host(values) => values,
-            Boundary::Device(values) => return values.clone(),
+    /// Replaces running statistics.
+    fn set_statistics(&mut self, statistics: Vec<(ParameterId, ParameterTensor)>) {
+        self.judged = None;
+        statistics.into_iter().for_each(|(id, tensor)| self.network.set(id, tensor));
+    }
+
+    /// The boundary, on the network's device, with so many samples after it has been filled up.
+    fn to_device(&self, boundary: &Boundary, images: usize, filled: usize) -> Vec<Value> {
+        let (shapes, device) = (self.split.boundary.iter(), self.network.device());
+        let shapes = shapes.map(|&at| &self.network.graph().nodes()[at].shape.0);
+        let values: Vec<Value> = match boundary {
+            Boundary::Host(values) => {
+                shapes.zip(values).map(|(shape, own)| Value::from_host(own.clone(), images, shape, device)).collect()
+            }
+            Boundary::Device(values) => values.clone(),
         };
-        let shapes = self.split.boundary.iter().map(|&at| &self.network.graph().nodes()[at].shape.0);
-        let device = self.network.device();
-        shapes.zip(boundary).map(|(shape, values)| Value::from_host(values.clone(), images, shape, device)).collect()
+        values.into_iter().map(|value| value.filled(filled)).collect()
     }
 
     /// The outputs of the tail in training mode, and the running statistics that it updates.
@@ -95,11 +109,14 @@ impl BurnExecutor {
         images: usize,
         random: &mut ChaCha8Rng,
     ) -> Result<(Value, Vec<(ParameterId, ParameterTensor)>), TrainError> {
-        self.network.check_room(&self.split.tail, &[], images, true)?;
+        // Running statistics are those of the images alone.
+        let filled = if self.updates_statistics.is_empty() { self.filling.size(images) } else { images };
+        self.network.check_room(&self.split.tail, &[], filled, true)?;
         let (drawing, updates_statistics) = (&self.layers, &self.updates_statistics);
         let mut pass = TrainingPass { leaves, random, drawing, updates_statistics, statistics: Vec::new() };
-        let boundary = self.to_device(boundary, images);
-        let outputs = self.network.tail(&self.split, boundary, Some(&mut pass));
+        let boundary = self.to_device(boundary, images, filled);
+        // No gradient reaches the samples of zeros.
+        let outputs = self.network.tail(&self.split, boundary, Some(&mut pass)).first(images);
         Ok((outputs, pass.statistics))
     }
 }
@@ -111,9 +128,12 @@ impl Executor for BurnExecutor {
 
     fn forward(&mut self, boundary: &Boundary, images: usize) -> Result<Vec<f32>, TrainError> {
         let last = self.network.graph().len() - 1;
-        self.network.check_room(&self.split.tail, &[last], images, false)?;
-        let boundary = self.to_device(boundary, images);
-        Ok(to_host(self.network.tail(&self.split, boundary, None).into_features()))
+        let filled = self.filling.size(images);
+        self.network.check_room(&self.split.tail, &[last], filled, false)?;
+        let boundary = self.to_device(boundary, images, filled);
+        let Self { network, split, judged, .. } = self;
+        let judged = judged.get_or_insert_with(|| network.for_inference(&split.tail, &[last], FloatDType::F32));
+        Ok(to_host(judged.tail(split, boundary, None).first(images).into_features()))
     }
 
     fn gradient(
@@ -139,7 +159,7 @@ impl Executor for BurnExecutor {
             before => before.into_iter().zip(found).map(|pair| sum(pair.0, pair.1)).collect(),
         };
         self.images += images;
-        statistics.into_iter().for_each(|(id, tensor)| self.network.set(id, tensor));
+        self.set_statistics(statistics);
         Ok(())
     }
 
@@ -174,6 +194,7 @@ impl Executor for BurnExecutor {
     }
 
     fn update(&mut self, size: StepSize) {
+        self.judged = None;
         let (images, network) = (std::mem::take(&mut self.images), &self.network);
         let gradients = std::mem::take(&mut self.gradients);
         let mut updates: Vec<Option<DeviceUpdate>> = self
@@ -215,6 +236,7 @@ impl Executor for BurnExecutor {
     }
 
     fn swap_averages(&mut self) -> bool {
+        self.judged = None;
         let mut changed = false;
         for (at, average) in self.optimizer.averages() {
             changed = true;
@@ -234,7 +256,7 @@ impl Executor for BurnExecutor {
     fn observe(&mut self, boundary: &Boundary, images: usize, random: &mut ChaCha8Rng) -> Result<(), TrainError> {
         let leaves = self.network.leaves(self.layers.iter().copied());
         let (_, statistics) = self.forward_train(&leaves, boundary, images, random)?;
-        statistics.into_iter().for_each(|(id, tensor)| self.network.set(id, tensor));
+        self.set_statistics(statistics);
         Ok(())
     }
 
@@ -244,6 +266,7 @@ impl Executor for BurnExecutor {
 
     fn set_values(&mut self, id: ParameterId, values: &[f32]) {
         self.network.set_values(id, values);
+        self.judged = None;
     }
 
     fn store(&self, network: &mut Network) {

@@ -40,7 +40,7 @@ struct Evaluation {
 
 impl Evaluation {
     fn of(model: &Model, split: &Split) -> Option<Self> {
-        let (graph, arithmetic) = (model.network.graph().clone(), model.arithmetic().tail);
+        let (graph, (_, arithmetic)) = (model.network.graph().clone(), model.arithmetic().of_kernels());
         let is_backbone = split.tail.iter().any(|layer| *layer < model.card.backbone_layers);
         let new = || Self { graph, split: split.clone(), arithmetic, program: None };
         (is_backbone && split.boundary.len() == 1).then(new)
@@ -137,7 +137,7 @@ impl KernelExecutor {
         let trains = |layer: usize| plan.trains(layer);
         let statistics = plan.updates_statistics();
         let (layers, inputs) = (&split.tail, &split.boundary);
-        let arithmetic = model.arithmetic().tail;
+        let (_, arithmetic) = model.arithmetic().of_kernels();
         let mut tail = training::Program::compile_with(arithmetic, graph, layers, inputs, &trains, &statistics)?;
         for (id, values) in model.network.parameters_of(&split.tail) {
             tail.set(id, &values)?;

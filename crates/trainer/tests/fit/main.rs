@@ -179,7 +179,8 @@ fn a_run_that_was_stopped_goes_on_as_if_it_had_not_been() {
         (Arithmetic::f32(), vec![vec![1], vec![2], vec![1, 3], vec![4]]),
         (Arithmetic::Bf16(Unit::EmulatedTiles), vec![vec![1, 3]]),
     ] {
-        let model = || Model { arithmetic: Some(Arithmetics { prefix: arithmetic, tail: arithmetic }), ..model() };
+        let model =
+            || Model { arithmetic: Some(Arithmetics::Kernels { prefix: arithmetic, tail: arithmetic }), ..model() };
         let mut whole = model();
         let history = timeless(run(&mut whole, &phases, 1 << 20, None, usize::MAX).history);
         for stops in all {

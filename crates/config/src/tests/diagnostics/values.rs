@@ -313,19 +313,33 @@ fn what_cannot_be_augmented() {
 }
 
 #[test]
-fn bf16_without_the_kernels() {
+fn formats_that_a_device_does_not_compute_in() {
     let backbone = "[backbone]\nprecision = \"bf16\"";
     check(
         &SHORTEST.replace("[backbone]", backbone),
         &["kernels=false"],
         r#"
-cats.toml:3:1: `backbone.precision` is "bf16", in which only the project's kernels compute
+cats.toml:3:1: `backbone.precision` is "bf16", in which the CPU computes only with the project's kernels
   |
 3 | [backbone]
   | ^^^^^^^^^^
-  = help: leave it out, or take `device = "flex"` and `kernels = true`
+  = help: leave it out, or take `kernels = true`
 "#,
     );
     good(&SHORTEST.replace("[backbone]", backbone), &[]);
+    good(&SHORTEST.replace("[backbone]", backbone), &["device='wgpu'"]);
     good(&SHORTEST.replace("[backbone]", "[backbone]\nprecision = \"auto\""), &["kernels=false"]);
+    let backbone = "[backbone]\nprecision = \"f16\"";
+    check(
+        &SHORTEST.replace("[backbone]", backbone),
+        &[],
+        r#"
+cats.toml:3:1: `backbone.precision` is "f16", in which only a GPU computes
+  |
+3 | [backbone]
+  | ^^^^^^^^^^
+  = help: leave it out, or take "bf16"
+"#,
+    );
+    good(&SHORTEST.replace("[backbone]", backbone), &["device='wgpu'"]);
 }

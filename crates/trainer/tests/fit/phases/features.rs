@@ -141,7 +141,7 @@ fn a_prefix_in_bf16_has_features_of_its_own() {
         let cache = CacheSettings { folder: folder.map(Path::to_owned), ..settings().cache };
         let settings = Settings { cache, ..settings() };
         let (mut model, stop) = (
-            Model { arithmetic: Some(Arithmetics { prefix: arithmetic, tail: Arithmetic::f32() }), ..model() },
+            Model { arithmetic: Some(Arithmetics::Kernels { prefix: arithmetic, tail: Arithmetic::f32() }), ..model() },
             AtomicBool::new(false),
         );
         let plans = plans(&last, &model, (&train, Some(&validation)), None, &settings);
