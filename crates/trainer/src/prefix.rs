@@ -61,8 +61,8 @@ impl Prefix {
     pub(crate) fn identity(&self) -> String {
         match self.network.device() {
             _ if self.kernels => format!("{} {}", injerto_kernels::REVISION, self.arithmetic),
-            device if *device == Device::flex() => "burn, folded".to_owned(),
-            device => format!("burn, folded, {device:?}, {:?}", self.format),
+            device if *device == Device::flex() => format!("burn, folded, {:?}", self.format),
+            device => format!("burn, folded, {:?}, {device:?}", self.format),
         }
     }
 

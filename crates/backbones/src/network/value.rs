@@ -71,6 +71,10 @@ impl Value {
     }
 
     /// Waits for the device, and returns its error if it has computed no values.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "only the first batch waits, and a copy ends the process if there is an error"
+    )]
     pub(super) fn wait(&self) -> Result<(), String> {
         let one = match self.clone().first(1) {
             Self::Image(image) => image.flatten::<1>(0, 3),

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
+use burn_tensor::FloatDType;
 use injerto_data::augment::{Augmentation, FlipMode};
 use injerto_data::{Loader, LoaderOptions};
 use injerto_graph::Selection;
@@ -133,30 +134,33 @@ fn features_that_cannot_be_cached_train_alike() {
 
 /// The features of one arithmetic never stand in for those of another, and those that are kept are those that are computed.
 #[test]
-fn a_prefix_in_bf16_has_features_of_its_own() {
+fn a_prefix_in_another_format_has_features_of_its_own() {
     let last = [phase("one", 3, &Selection::Last(1), r#"{"name": "adam", "learning_rate": 0.01}"#)];
-    let kept = tempfile::tempdir().expect("a folder");
-    let trained = |arithmetic: Arithmetic, folder: Option<&Path>| {
-        let (train, validation) = (loader(0, Some(9)), loader(1, None));
-        let cache = CacheSettings { folder: folder.map(Path::to_owned), ..settings().cache };
-        let settings = Settings { cache, ..settings() };
-        let (mut model, stop) = (
-            Model { arithmetic: Some(Arithmetics::Kernels { prefix: arithmetic, tail: Arithmetic::f32() }), ..model() },
-            AtomicBool::new(false),
-        );
-        let plans = plans(&last, &model, (&train, Some(&validation)), None, &settings);
-        let fit = Fit { train, validation: Some(validation), plans, settings, checkpoints: None };
-        let fitted = fit.run(&mut model, None, &mut Watch { observer: &mut (), stop: &stop }).expect("it trains");
-        (fitted.history.last().expect("an epoch").loss, model.network.weights())
-    };
-    let [single, half] = [Arithmetic::f32(), Arithmetic::Bf16(Unit::EmulatedDots)];
-    let in_memory = [single, half].map(|arithmetic| trained(arithmetic, None));
-    assert!(in_memory[0].1 != in_memory[1].1, "bf16 rounds");
-    assert!((in_memory[0].0 - in_memory[1].0).abs() < 0.02, "{} and {}", in_memory[0].0, in_memory[1].0);
-    // Each finds what the other has kept, and then what it has kept itself.
-    for _ in 0..2 {
-        for (arithmetic, expected) in [single, half].into_iter().zip(&in_memory) {
-            assert!(trained(arithmetic, Some(kept.path())).1 == expected.1, "{arithmetic}");
+    let by_kernels = |prefix| Arithmetics::Kernels { prefix, tail: Arithmetic::f32() };
+    let by_operators = |prefix| Arithmetics::Operators { prefix };
+    for (kernels, formats) in [
+        (true, [Arithmetic::f32(), Arithmetic::Bf16(Unit::EmulatedDots)].map(by_kernels)),
+        (false, [FloatDType::F32, FloatDType::F16].map(by_operators)),
+    ] {
+        let kept = tempfile::tempdir().expect("a folder");
+        let trained = |arithmetic: Arithmetics, folder: Option<&Path>| {
+            let (train, validation) = (loader(0, Some(9)), loader(1, None));
+            let cache = CacheSettings { folder: folder.map(Path::to_owned), ..settings().cache };
+            let settings = Settings { cache, kernels, ..settings() };
+            let (mut model, stop) = (Model { arithmetic: Some(arithmetic), ..model() }, AtomicBool::new(false));
+            let plans = plans(&last, &model, (&train, Some(&validation)), None, &settings);
+            let fit = Fit { train, validation: Some(validation), plans, settings, checkpoints: None };
+            let fitted = fit.run(&mut model, None, &mut Watch { observer: &mut (), stop: &stop }).expect("it trains");
+            (fitted.history.last().expect("an epoch").loss, model.network.weights())
+        };
+        let in_memory = formats.map(|arithmetic| trained(arithmetic, None));
+        assert!(in_memory[0].1 != in_memory[1].1, "{:?} rounds", formats[1]);
+        assert!((in_memory[0].0 - in_memory[1].0).abs() < 0.02, "{} and {}", in_memory[0].0, in_memory[1].0);
+        // Each finds what the other has kept, and then what it has kept itself.
+        for _ in 0..2 {
+            for (arithmetic, expected) in formats.into_iter().zip(&in_memory) {
+                assert!(trained(arithmetic, Some(kept.path())).1 == expected.1, "{arithmetic:?}");
+            }
         }
     }
 }
