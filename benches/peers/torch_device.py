@@ -77,7 +77,7 @@ def photos(folder, shuffle):
     from torchvision import datasets, transforms
 
     steps = transforms.Compose([
-        transforms.Resize((160, 160), antialias=False),
+        transforms.Resize((160, 160)),
         transforms.ToTensor(),
         transforms.Normalize([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]),
     ])
