@@ -48,7 +48,8 @@ impl Prefix {
             split: split.clone(),
             kernels,
             arithmetic: model.arithmetic().of_kernels().0,
-            format: model.arithmetic().of_operators(),
+            // Images that no layer has changed are not rounded.
+            format: if split.prefix.len() < 2 { FloatDType::F32 } else { model.arithmetic().of_operators() },
             program: OnceLock::new(),
             inference: OnceLock::new(),
             filling: Filling::on(model.network.device()),
