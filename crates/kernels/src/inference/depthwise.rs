@@ -97,7 +97,7 @@ impl Depthwise {
 }
 
 /// Whether there is a kernel that is compiled for the window's size.
-fn is_unrolled(geometry: &Geometry, multiplier: usize) -> bool {
+pub(crate) fn is_unrolled(geometry: &Geometry, multiplier: usize) -> bool {
     let Geometry { window, strides, dilation, .. } = geometry;
     let size = matches!((window, strides[1]), ([3, 3] | [5, 5], 1 | 2) | ([7, 7], 1));
     size && multiplier == 1 && dilation[1] == 1
@@ -226,7 +226,7 @@ unsafe fn columns<S: Simd, T: Element, const N: usize, const H: usize, const W: 
 /// them would differ, so the compiler might not unroll it, and then the sums would be in memory.
 macro_rules! for_each_column {
     (|$column:ident| $body:expr) => {
-        for_each_column!(0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18; |$column| $body)
+        $crate::inference::for_each_column!(0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18; |$column| $body)
     };
     ($($at:literal)*; |$column:ident| $body:expr) => {
         $({
@@ -235,6 +235,7 @@ macro_rules! for_each_column {
         })*
     };
 }
+pub(crate) use for_each_column;
 
 /// Computes the sums of `X` columns. With `clip`, they are clipped and stored in the output. Without it, they are written to `to`, because
 /// the code of the other epilogues is long and would be compiled again for each size.

@@ -36,6 +36,7 @@ use rayon::prelude::*;
 
 use crate::memory::{Aligned, OutOfMemory, room};
 
+pub(crate) use depthwise::{for_each_column, is_unrolled};
 pub use crate::isa::Isa;
 pub use crate::linalg::Unit;
 use format::{Format, Places};

@@ -4,7 +4,7 @@ use super::pack::Packed;
 use super::strided::{Strided, Tile, WIDEST};
 
 /// Upper limit of the steps along the inner dimension that a kernel takes in one call: so much of a panel stays in the first-level cache.
-pub(super) const DEPTH: usize = 320;
+pub(super) const DEPTH: usize = 192;
 
 /// What happens to the sums of a product before they are stored.
 #[derive(Debug, Clone, Copy)]

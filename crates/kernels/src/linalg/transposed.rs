@@ -185,8 +185,8 @@ fn copy_line(out: &mut [f32], line: &[f32]) {
     out[line.len()..].fill(0.0);
 }
 
-/// Values that [`matmul_at_b`] packs at a time (4 MiB), unless one block alone has more.
-const PACKED: usize = 1 << 20;
+/// Values that [`matmul_at_b`] packs at a time (2 MiB), unless one block alone has more.
+const PACKED: usize = 1 << 19;
 
 /// Writes the sum over all rows of `left[row]ᵀ right[row]`, such as a kernel's gradient, to `result`, `[inner, columns]`.
 ///

@@ -190,7 +190,8 @@ pub(super) fn reduce(partial: &[f32], sums: &mut [f32]) {
 }
 
 vectorised! {
-    fn clip_rows(dy: &mut [f32], y: &[f32], sums: &mut [f32], least: f32, most: f32) => clip_rows_body
+    /// Sets the gradient to zero where the output is at a limit of the clip, and adds it to the sum of each channel.
+    pub(super) fn clip_rows(dy: &mut [f32], y: &[f32], sums: &mut [f32], least: f32, most: f32) => clip_rows_body
 }
 
 #[inline(always)]
@@ -220,7 +221,8 @@ fn slope_rows_body<const FUSED: bool>(dy: &mut [f32], slopes: &[f32], sums: &mut
 }
 
 vectorised! {
-    fn sum_rows(dy: &[f32], sums: &mut [f32]) => sum_rows_body
+    /// Adds the gradient to the sum of each channel.
+    pub(super) fn sum_rows(dy: &[f32], sums: &mut [f32]) => sum_rows_body
 }
 
 #[inline(always)]

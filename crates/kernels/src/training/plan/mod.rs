@@ -242,6 +242,11 @@ impl<'a> Compiler<'a> {
             self.value_of.insert(layer, inputs[0]);
             return Ok(());
         }
+        if self.becomes_padding(layer) {
+            self.absorbed[layer] = true;
+            self.value_of.insert(layer, inputs[0]);
+            return Ok(());
+        }
         if matches!(node.operator(), Operator::SeparableConv2D { .. }) {
             inputs[0] = self.depthwise(layer, inputs[0]);
         }
@@ -262,6 +267,22 @@ impl<'a> Compiler<'a> {
         }
         self.value_of.insert(end, output);
         Ok(())
+    }
+
+    /// Whether the layer adds zeros that only the windows of a depthwise convolution read. They are not stored then.
+    fn becomes_padding(&self, layer: usize) -> bool {
+        let user = self.only_user(layer).map(|user| self.node(user).operator());
+        matches!(self.node(layer).operator(), Operator::ZeroPadding2D { .. })
+            && matches!(user, Some(Operator::DepthwiseConv2D { .. }))
+    }
+
+    /// The zeros around a layer's input that are not stored: `[[above, below], [left, right]]`.
+    fn zeros(&self, layer: usize) -> [[usize; 2]; 2] {
+        let input = self.node(layer).inputs[0];
+        match self.node(input).operator() {
+            Operator::ZeroPadding2D { padding } if self.absorbed[input] => *padding,
+            _ => [[0; 2]; 2],
+        }
     }
 
     /// Adds the depthwise convolution of a separable one, and returns its value.
@@ -321,6 +342,7 @@ impl<'a> Compiler<'a> {
                 ..
             } => {
                 let geometry = Geometry::new(self.image(layer), *kernel_size, *strides, *padding, *dilation_rate);
+                let geometry = geometry.with_padding(self.zeros(layer));
                 let kernel = self.needed(layer, Role::DepthwiseKernel);
                 let (fold, rest) = self.fold(layer, channels, *activation, end);
                 (Box::new(Depthwise::new(geometry, *depth_multiplier, kernel, fold)), rest)
