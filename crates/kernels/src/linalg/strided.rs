@@ -112,6 +112,12 @@ macro_rules! by_rows {
 unsafe fn avx512(tile: &Tile<'_>) {
     #[target_feature(enable = "avx512f")]
     unsafe fn all(tile: &Tile<'_>) {
+        if tile.rows == 8 && tile.width > 32 {
+            // A copy of the tile would be read right after it is written, with wider loads than the stores. Such a load waits until all stores
+            // before it have reached the cache, those of the last tile's sums included.
+            // SAFETY: this function has the instructions; the tile has the rows and columns, and its addresses are valid.
+            return unsafe { avx512_whole(tile) };
+        }
         // Vectors without a column of the result are not computed.
         match tile.width {
             33.. => by_rows! { tile;
