@@ -36,9 +36,9 @@ use rayon::prelude::*;
 
 use crate::memory::{Aligned, OutOfMemory, room};
 
-pub(crate) use depthwise::{for_each_column, is_unrolled};
 pub use crate::isa::Isa;
 pub use crate::linalg::Unit;
+pub(crate) use depthwise::{for_each_column, is_unrolled};
 use format::{Format, Places};
 use layout::{Layout, Operation, Step};
 pub use program::{Arithmetic, Program};

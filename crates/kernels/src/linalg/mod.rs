@@ -33,7 +33,7 @@ pub(crate) use pack::{Packed, Panel, Places, Scale};
 pub use paired::Unit;
 pub(crate) use paired::{
     Bias, COLUMNS, DEPTH, Depth, Frame, Lying, PackedPairs, PresentUnit, ROWS, Ready, Side, Sums, Tile as PairedTile,
-    column, round, shifted_products,
+    column, round, round_rows, shifted_products,
 };
 pub(crate) use product::{Epilogue, multiply};
 pub(crate) use strided::Strided;

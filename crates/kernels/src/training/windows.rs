@@ -7,7 +7,7 @@ use crate::bf16::{Bf16, as_halves};
 use crate::geometry::Geometry;
 use crate::isa::ForLoops;
 use crate::linalg::{
-    DEPTH, Epilogue, Frame, Lying, Multiplier, PresentUnit, Right, Side, round, shifted_products, transpose,
+    DEPTH, Epilogue, Frame, Lying, Multiplier, PresentUnit, Right, Side, round, round_rows, shifted_products, transpose,
 };
 use crate::memory::{scratch, workspace};
 use crate::parallel::{Divide as _, Parts as _};
@@ -91,6 +91,12 @@ pub(super) fn rotate(isa: ForLoops, kernel: &[f32], [inner, columns]: [usize; 2]
     });
 }
 
+/// Numbers from one pixel of an image with its padding to the next: an odd number of cache lines, because pixels that are a power of two apart
+/// would share few sets of the cache.
+fn pitch(channels: usize) -> usize {
+    ((channels / DEPTH) | 1) * DEPTH
+}
+
 /// Number of rows after the last one that a unit may read.
 const BEYOND: usize = 16;
 
@@ -128,19 +134,20 @@ impl Geometry {
     fn lend_framed<R>(&self, isa: ForLoops, x: &[f32], work: impl FnOnce(&[Bf16], Frame) -> R) -> R {
         let frame = self.frame(x.len() / self.input_values());
         let Frame { height, width, channels, .. } = frame;
-        let all = frame.images * height.framed * width.framed * channels;
-        workspace((all + BEYOND * channels).div_ceil(2), |copy| {
+        let pitch = pitch(channels);
+        let all = frame.images * height.framed * width.framed * pitch;
+        workspace((all + BEYOND * pitch).div_ceil(2), |copy| {
             let copy = as_halves(copy);
-            copy[..all].par_chunks_mut(width.framed * channels).enumerate().for_each(|(row, out)| {
+            copy[..all].par_chunks_mut(width.framed * pitch).enumerate().for_each(|(row, out)| {
                 let (image, y) = (row / height.framed, row % height.framed);
                 let Some(y) = y.checked_sub(height.before).filter(|y| *y < height.image) else {
                     return out.fill(Bf16::ZERO);
                 };
                 let x = &x[(image * height.image + y) * width.image * channels..][..width.image * channels];
-                let (before, out) = out.split_at_mut(width.before * channels);
-                let (out, after) = out.split_at_mut(x.len());
+                let (before, out) = out.split_at_mut(width.before * pitch);
+                let (out, after) = out.split_at_mut(width.image * pitch);
                 before.fill(Bf16::ZERO);
-                round(isa, x, out);
+                round_rows(isa, x, channels, channels, out, pitch);
                 after.fill(Bf16::ZERO);
             });
             work(copy, frame)
@@ -184,8 +191,8 @@ impl Values<'_> {
         match multiplier {
             Multiplier::Half(_) if geometry.read_in_place(multiplier, groups).is_some() => {
                 geometry.lend_framed(isa, x, |copy, frame| {
-                    let steps =
-                        |shift: usize| (0..frame.channels).step_by(DEPTH).map(move |c| shift * frame.channels + c);
+                    let (channels, pitch) = (frame.channels, pitch(frame.channels));
+                    let steps = |shift: usize| (0..channels).step_by(DEPTH).map(move |c| shift * pitch + c);
                     let steps: Vec<usize> = geometry.shifts().into_iter().flat_map(steps).collect();
                     work(Values::Framed(copy, frame, &steps))
                 })
@@ -233,8 +240,8 @@ impl Values<'_> {
                 assert!(pixels.start.is_multiple_of(width) && rows.is_multiple_of(width), "lines are whole");
                 assert!(line % height + rows / width <= height, "the lines are those of one image");
                 let wide = frame.width.framed;
-                let values = &copy[(line / height * frame.height.framed + line % height) * wide * frame.channels..];
-                let row = frame.channels;
+                let row = pitch(frame.channels);
+                let values = &copy[(line / height * frame.height.framed + line % height) * wide * row..];
                 let left = Lying { values, row, steps, run: width, line: wide };
                 right.multiply_lying(rows, &left, result, result_row, epilogue);
             }

@@ -21,8 +21,8 @@ mod tiles;
 
 pub(super) use halves::{Finish, Work};
 pub(crate) use halves::{Halves, Lying};
-pub(crate) use rounding::round;
 pub(super) use rounding::{Places, transpose_strip, zip_strip};
+pub(crate) use rounding::{round, round_rows};
 pub(crate) use shifted::{Frame, Side, shifted_products};
 
 use super::micro::{Addressing, MicroKernel, Packing};

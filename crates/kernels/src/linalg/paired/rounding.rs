@@ -15,7 +15,7 @@ pub(crate) fn round(isa: ForLoops, from: &[f32], to: &mut [Bf16]) {
 
 vectorised! {
     /// Rounds rows of `columns` values that are `from_row` values apart to rows of `to_row` numbers, with zeros after the columns.
-    pub(super) fn round_rows(from: &[f32], from_row: usize, columns: usize, to: &mut [Bf16], to_row: usize) => round_rows_body::<S, Bf16>
+    pub(crate) fn round_rows(from: &[f32], from_row: usize, columns: usize, to: &mut [Bf16], to_row: usize) => round_rows_body::<S, Bf16>
 }
 
 #[inline(always)]

@@ -86,7 +86,6 @@ vectorised! {
 }
 
 #[inline(always)]
-#[expect(clippy::too_many_arguments, reason = "they are what a convolution has")]
 unsafe fn row_body<S: Simd>(
     geometry: &Geometry,
     x: &[f32],
@@ -228,7 +227,9 @@ unsafe fn add_image<S: Simd, const W: usize, const STRIDE: usize>(image: &Image<
                     }
                     if end > whole {
                         let columns = first..first + count;
-                        columns.for_each(|column| add_columns::<S, W, STRIDE, 1, false>(image, [row, column, whole], band));
+                        columns.for_each(|column| {
+                            add_columns::<S, W, STRIDE, 1, false>(image, [row, column, whole], band)
+                        });
                     }
                 }
             }
