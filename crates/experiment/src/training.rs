@@ -20,23 +20,22 @@ impl Prepared {
     /// # Errors
     /// [`ExperimentError`] if the weights cannot be put on the device.
     pub fn model(&self, seed: u32, device: &Device) -> Result<Model, ExperimentError> {
-        self.check_format(device)?;
         let mut weights = Weights::initialise(&self.card.graph, u64::from(seed))?;
         weights.extend((*self.weights).clone());
-        let model = Model::new(self.card.clone(), &weights, device)?;
-        Ok(Model { arithmetic: self.arithmetic(), ..model })
+        self.model_of(&weights, device)
     }
 
-    /// Finds out whether the device computes in the number format that the experiment names.
-    fn check_format(&self, device: &Device) -> Result<(), ExperimentError> {
-        match self.arithmetic() {
-            Some(Arithmetics::Operators { prefix }) if !device.supports_dtype(prefix) => {
-                let format = self.config.backbone.precision.name();
-                let reason = format!("it does not compute in {format}; take `backbone.precision = \"f32\"`");
-                Err(ExperimentError::Device { device: self.config.device.name(), reason })
-            }
-            _ => Ok(()),
+    /// The network with these weights, in the number format that the experiment names, if the device computes in it.
+    fn model_of(&self, weights: &Weights, device: &Device) -> Result<Model, ExperimentError> {
+        let arithmetic = self.arithmetic();
+        if let Some(Arithmetics::Operators { prefix }) = arithmetic
+            && !device.supports_dtype(prefix)
+        {
+            let format = self.config.backbone.precision.name();
+            let reason = format!("it does not compute in {format}; take `backbone.precision = \"f32\"`");
+            return Err(ExperimentError::Device { device: self.config.device.name(), reason });
         }
+        Ok(Model { arithmetic, ..Model::new(self.card.clone(), weights, device)? })
     }
 
     /// Creates the network on the device and compiles every phase, so that problems of these steps appear before the run
@@ -54,9 +53,7 @@ impl Prepared {
     /// # Errors
     /// [`ExperimentError`] if the weights cannot be put on the device.
     pub fn scratch_model(&self, seed: u32, device: &Device) -> Result<Model, ExperimentError> {
-        self.check_format(device)?;
-        let weights = Weights::initialise(&self.card.graph, u64::from(seed))?;
-        Ok(Model { arithmetic: self.arithmetic(), ..Model::new(self.card.clone(), &weights, device)? })
+        self.model_of(&Weights::initialise(&self.card.graph, u64::from(seed))?, device)
     }
 
     /// A plan for training from scratch: one phase, as long as all phases together, in which every layer trains.

@@ -1,6 +1,5 @@
 //! Batches of one size.
 
-use std::borrow::Cow;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use burn_tensor::Device;
@@ -27,16 +26,6 @@ impl Filling {
             false => images,
         }
     }
-}
-
-/// The pixels of so many images, with black images after them until there are `filled`.
-pub(crate) fn fill(pixels: &[f32], images: usize, filled: usize) -> Cow<'_, [f32]> {
-    if images == filled {
-        return Cow::Borrowed(pixels);
-    }
-    let mut all = pixels.to_vec();
-    all.resize(pixels.len() / images.max(1) * filled, 0.0);
-    Cow::Owned(all)
 }
 
 #[cfg(test)]

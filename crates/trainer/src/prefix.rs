@@ -1,17 +1,16 @@
 //! The frozen prefix of a network, which runs once per image, and the one loop that keeps what it computes.
 
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use burn_tensor::{Device, FloatDType};
-use injerto_backbones::network::{Network, Value, to_input};
+use injerto_backbones::network::{Network, Value, filled, to_input};
 use injerto_data::{Batch, Loader, LoaderOptions};
 use injerto_graph::{Preprocessing, Split};
 use injerto_kernels::inference::{Arithmetic, Program};
 
 use crate::boundary::Boundary;
 use crate::cache::{CacheSettings, Features, Namespace};
-use crate::filling::{Filling, fill};
+use crate::filling::Filling;
 use crate::runner::compile;
 use crate::{Model, TrainError};
 
@@ -31,11 +30,9 @@ pub(crate) struct Prefix {
     format: FloatDType,
     /// The compiled prefix. It is compiled for the first batch: a training whose features are all kept never needs it.
     program: OnceLock<Program>,
-    /// The network as Burn's operators compute the prefix, made for the first batch.
+    /// The network as Burn's operators compute the prefix, after a batch for which the device had the format and the memory.
     inference: OnceLock<Network>,
     filling: Filling,
-    /// Whether the device has computed a batch in this format.
-    is_tried: AtomicBool,
 }
 
 impl Prefix {
@@ -53,7 +50,6 @@ impl Prefix {
             program: OnceLock::new(),
             inference: OnceLock::new(),
             filling: Filling::on(model.network.device()),
-            is_tried: AtomicBool::new(false),
         }
     }
 
@@ -84,11 +80,6 @@ impl Prefix {
         Ok(self.program.get())
     }
 
-    fn inference(&self) -> &Network {
-        let Split { prefix, boundary, .. } = &self.split;
-        self.inference.get_or_init(|| self.network.for_inference(prefix, boundary, self.format))
-    }
-
     /// Runs the prefix on a batch. A device may still be at work when this returns.
     ///
     /// # Errors
@@ -106,20 +97,28 @@ impl Prefix {
         if let Some(program) = self.program()? {
             return Ok(Boundary::Host(program.run(pixels, images)?));
         }
-        let (network, how) = (&self.network, &self.preprocessing);
+        let (network, how, Split { prefix, boundary, .. }) = (&self.network, &self.preprocessing, &self.split);
+        let input = to_input(pixels, [images, height, width], how, network.device());
         if self.kernels {
-            let input = to_input(pixels, [images, height, width], how, network.device());
             return Ok(Boundary::Host(vec![Value::Image(input).to_host()]));
         }
-        let filled = self.filling.size(images);
-        network.check_room(&self.split.prefix, &self.split.boundary, filled, false)?;
-        let input = to_input(&fill(pixels, images, filled), [filled, height, width], how, network.device());
-        let inference = self.inference();
-        let values = inference.prefix(&self.split, input);
-        // Not every GPU that has a format has the memory that Burn's kernels for it need. Later batches have the same size.
-        if self.format != FloatDType::F32 && !self.is_tried.swap(true, Ordering::Relaxed) {
-            values.iter().try_for_each(|value| inference.check(value))?;
-        }
+        let size = self.filling.size(images);
+        network.check_room(prefix, boundary, size, false)?;
+        let input = filled(input, size);
+        let values = match self.inference.get() {
+            Some(inference) => inference.prefix(&self.split, input),
+            None => {
+                let inference = network.for_inference(prefix, boundary, self.format);
+                let values = inference.prefix(&self.split, input);
+                // Not every GPU that has a format has the memory that Burn's kernels for it need. Later batches have the same size.
+                if self.format != FloatDType::F32 {
+                    values.iter().try_for_each(|value| inference.check(value))?;
+                }
+                // If two threads make a network at once, both are the same.
+                let _ = self.inference.set(inference);
+                values
+            }
+        };
         Ok(Boundary::Device(values.into_iter().map(|value| value.first(images)).collect()))
     }
 

@@ -2,12 +2,12 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use burn_tensor::FloatDType;
-use injerto_backbones::network::{Network, to_input};
+use injerto_backbones::network::{Network, filled, to_input};
 use injerto_graph::{ParameterId, Preprocessing};
 use injerto_kernels::inference::{Arithmetic, Input, Program};
 
 use crate::TrainError;
-use crate::filling::{Filling, fill};
+use crate::filling::Filling;
 
 /// What computes a network.
 #[derive(Debug)]
@@ -104,15 +104,14 @@ impl Runner {
     /// # Panics
     /// If the number of pixels is not that of `batch` images.
     pub fn values(&self, pixels: &[f32], batch: usize) -> Result<Vec<Vec<f32>>, TrainError> {
-        let (network, filled) = match &self.computed {
+        let (network, size) = match &self.computed {
             Computed::Kernels { program, .. } => return Ok(program.run(pixels, batch)?),
             Computed::Operators { network, filling } => (network, filling.size(batch)),
         };
-        self.network.check_room(&layers_up_to(&self.wanted), &self.wanted, filled, false)?;
+        self.network.check_room(&layers_up_to(&self.wanted), &self.wanted, size, false)?;
         let [height, width] = self.image_size;
-        let pixels = fill(pixels, batch, filled);
-        let input = to_input(&pixels, [filled, height, width], &self.preprocessing, self.network.device());
-        let outputs = network.outputs(input, &self.wanted);
+        let input = to_input(pixels, [batch, height, width], &self.preprocessing, self.network.device());
+        let outputs = network.outputs(filled(input, size), &self.wanted);
         Ok(outputs.into_iter().map(|output| output.first(batch).to_host()).collect())
     }
 }

@@ -23,7 +23,7 @@ use rand_chacha::ChaCha8Rng;
 pub use parameters::ParameterTensor;
 pub use preprocess::to_input;
 pub use statistics::distance_from_training;
-pub use value::Value;
+pub use value::{Value, filled};
 
 use crate::weights::Weights;
 

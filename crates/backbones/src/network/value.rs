@@ -2,6 +2,22 @@ use burn_tensor::{Device, FloatDType, Tensor, TensorData};
 
 use super::to_host;
 
+/// A tensor `[batch, …]` with samples of zeros after its own, so that there are `samples`; as it is if there are as many.
+///
+/// # Panics
+/// If there are more.
+pub fn filled<const D: usize>(tensor: Tensor<D>, samples: usize) -> Tensor<D> {
+    let mut sides = tensor.dims();
+    match samples.checked_sub(sides[0]).expect("there are not more samples") {
+        0 => tensor,
+        missing => {
+            sides[0] = missing;
+            let zeros = Tensor::zeros(sides, &tensor.device());
+            Tensor::cat(vec![tensor, zeros], 0)
+        }
+    }
+}
+
 /// The output of a layer.
 #[derive(Debug, Clone)]
 pub enum Value {
@@ -50,24 +66,13 @@ impl Value {
         }
     }
 
-    /// The values with samples of zeros after them, so that there are `samples`; as they are if there are as many.
+    /// The values, [`filled`] up.
     ///
     /// # Panics
-    /// If there are more.
+    /// If there are more samples.
     #[must_use]
     pub fn filled(self, samples: usize) -> Self {
-        fn fill<const D: usize>(tensor: Tensor<D>, samples: usize) -> Tensor<D> {
-            let mut sides = tensor.dims();
-            match samples.checked_sub(sides[0]).expect("there are not more samples") {
-                0 => tensor,
-                missing => {
-                    sides[0] = missing;
-                    let zeros = Tensor::zeros(sides, &tensor.device());
-                    Tensor::cat(vec![tensor, zeros], 0)
-                }
-            }
-        }
-        self.each(|t| fill(t, samples), |t| fill(t, samples), |t| fill(t, samples))
+        self.each(|t| filled(t, samples), |t| filled(t, samples), |t| filled(t, samples))
     }
 
     /// Waits for the device, and returns its error if it has computed no values.
