@@ -130,7 +130,8 @@ impl Model {
         let (network, loss) = (&self.network, &self.card.loss);
         let (graph, device) = (network.graph(), network.device());
         let (split, shape) = (Split::at(graph, layer), &graph.nodes()[layer].shape);
-        let mut program = if kernels && !split.tail.is_empty() { Some(tail(network, &split)?) } else { None };
+        let compiles = kernels && !split.tail.is_empty();
+        let mut program = compiles.then(|| run_only(network, graph, &split.tail, &split.boundary)).transpose()?;
         let mut probabilities = Vec::new();
         for values in values.chunks(TOGETHER * shape.count()) {
             let images = values.len() / shape.count();
@@ -159,21 +160,24 @@ fn between_layers(network: &Network, graph: Graph, between: Vec<usize>, split: &
         let program = inference::Program::compile_after(arithmetic, &graph, first, &between, &[last], &parameters)?;
         return Ok(Box::new(move |values, images| Ok(program.run(&values[0], images)?.swap_remove(0))));
     }
-    let mut program = training::Program::compile(&graph, &between, &split.boundary, &|_| false, &[])?;
-    for (id, values) in network.parameters_of(&between) {
-        program.set(id, &values)?;
-    }
+    let mut program = run_only(network, &graph, &between, &split.boundary)?;
     Ok(Box::new(move |values, images| {
         let inputs: Vec<&[f32]> = values.iter().map(Vec::as_slice).collect();
         Ok(program.forward(&inputs, images)?.to_vec())
     }))
 }
 
-/// The tail of a network, compiled to be run and not to be trained.
-fn tail(network: &Network, split: &Split) -> Result<training::Program, TrainError> {
-    let mut tail = training::Program::compile(network.graph(), &split.tail, &split.boundary, &|_| false, &[])?;
-    for (id, values) in network.parameters_of(&split.tail) {
-        tail.set(id, &values)?;
+/// Layers of a network after those in `inputs`, compiled to be run and not to be trained. `graph` is the network's, or its
+/// beginning.
+fn run_only(
+    network: &Network,
+    graph: &Graph,
+    layers: &[usize],
+    inputs: &[usize],
+) -> Result<training::Program, TrainError> {
+    let mut program = training::Program::compile(graph, layers, inputs, &|_| false, &[])?;
+    for (id, values) in network.parameters_of(layers) {
+        program.set(id, &values)?;
     }
-    Ok(tail)
+    Ok(program)
 }
