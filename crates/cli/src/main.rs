@@ -230,8 +230,18 @@ fn defect() -> ExitCode {
 
 /// Starts the threads that compute, so that a system that gives none is an error before the work.
 fn start_threads() -> Result<()> {
-    rayon::ThreadPoolBuilder::new().build_global().map_err(|error| no_threads(&error))
+    let wanted = std::env::var("RAYON_NUM_THREADS").ok().and_then(|threads| threads.parse().ok());
+    let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+    let threads = wanted.filter(|threads| *threads > 0).unwrap_or_else(cores);
+    // A thread that finds no memory when it starts ends the process, so memory for all stacks is asked for first.
+    let mut stacks: Vec<u8> = Vec::new();
+    stacks.try_reserve_exact(threads.saturating_mul(THREAD_STACK)).map_err(|error| no_threads(&error))?;
+    drop(std::hint::black_box(stacks));
+    rayon::ThreadPoolBuilder::new().num_threads(threads).build_global().map_err(|error| no_threads(&error))
 }
+
+/// Bytes of the stack of a thread that computes: Rust's default.
+const THREAD_STACK: usize = 2 << 20;
 
 fn no_threads(error: &dyn std::error::Error) -> anyhow::Error {
     anyhow::anyhow!(
