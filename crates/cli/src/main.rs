@@ -237,10 +237,11 @@ fn start_threads() -> Result<()> {
     let mut stacks: Vec<u8> = Vec::new();
     stacks.try_reserve_exact(threads.saturating_mul(THREAD_STACK)).map_err(|error| no_threads(&error))?;
     drop(std::hint::black_box(stacks));
-    rayon::ThreadPoolBuilder::new().num_threads(threads).build_global().map_err(|error| no_threads(&error))
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).stack_size(THREAD_STACK);
+    pool.build_global().map_err(|error| no_threads(&error))
 }
 
-/// Bytes of the stack of a thread that computes: Rust's default.
+/// Bytes of the stack of a thread that computes.
 const THREAD_STACK: usize = 2 << 20;
 
 fn no_threads(error: &dyn std::error::Error) -> anyhow::Error {

@@ -30,7 +30,7 @@ pub(crate) struct Prefix {
     format: FloatDType,
     /// The compiled prefix. It is compiled for the first batch: a training whose features are all kept never needs it.
     program: OnceLock<Program>,
-    /// The network as Burn's operators compute the prefix, after a batch for which the device had the format and the memory.
+    /// The network as Burn's operators compute the prefix. It is kept once the device has computed a batch with it.
     inference: OnceLock<Network>,
     filling: Filling,
 }
@@ -98,19 +98,19 @@ impl Prefix {
             return Ok(Boundary::Host(program.run(pixels, images)?));
         }
         let (network, how, Split { prefix, boundary, .. }) = (&self.network, &self.preprocessing, &self.split);
-        let input = to_input(pixels, [images, height, width], how, network.device());
+        let input = || to_input(pixels, [images, height, width], how, network.device());
         if self.kernels {
-            return Ok(Boundary::Host(vec![Value::Image(input).to_host()]));
+            return Ok(Boundary::Host(vec![Value::Image(input()).to_host()]));
         }
         let size = self.filling.size(images);
         network.check_room(prefix, boundary, size, false)?;
-        let input = filled(input, size);
+        let input = filled(input(), size);
         let values = match self.inference.get() {
             Some(inference) => inference.prefix(&self.split, input),
             None => {
                 let inference = network.for_inference(prefix, boundary, self.format);
                 let values = inference.prefix(&self.split, input);
-                // Not every GPU that has a format has the memory that Burn's kernels for it need. Later batches have the same size.
+                // Not every GPU that has a format has the memory that Burn's kernels for it need. Later batches usually have the same size.
                 if self.format != FloatDType::F32 {
                     values.iter().try_for_each(|value| inference.check(value))?;
                 }

@@ -121,7 +121,6 @@ unsafe fn avx512(tile: &Tile<'_>) {
         // Vectors without a column of the result are not computed.
         match tile.width {
             33.. => by_rows! { tile;
-                8 => avx512_whole,
                 4 => some_rows::<Avx512, 4, 3, 3>,
                 2 => some_rows::<Avx512, 2, 3, 3>,
                 1 => some_rows::<Avx512, 1, 3, 3>,

@@ -25,6 +25,9 @@ pub(crate) enum Matrix<'a> {
     Made(&'a Fill<'a>),
 }
 
+/// Upper limit of the steps of a block that a unit takes in one call. It loads and stores its sums once per block.
+const UNIT_DEPTH: usize = 320;
+
 /// How the values of a strip are arranged.
 #[derive(Clone, Copy)]
 enum Order {
@@ -56,7 +59,8 @@ impl Strips {
         let (depth, orders) = match multiplier {
             Multiplier::Single(isa) => (DEPTH.min(rows).max(1), [Order::Lines(isa.for_loops()); 2]),
             Multiplier::Half(unit) => {
-                (DEPTH.min(rows).max(1).next_multiple_of(paired::DEPTH), [Order::Transposed(unit), Order::Zipped(unit)])
+                let depth = UNIT_DEPTH.min(rows).max(1).next_multiple_of(paired::DEPTH);
+                (depth, [Order::Transposed(unit), Order::Zipped(unit)])
             }
         };
         let strips = |order, columns, wide| Self { order, columns, wide, depth };

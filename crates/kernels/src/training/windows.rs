@@ -71,12 +71,15 @@ impl Geometry {
         let [height, width, _] = self.input;
         let beyond = |axis: usize| (self.window[axis] - 1) * self.dilation[axis];
         let before = [0, 1].map(|axis| beyond(axis).checked_sub(self.before[axis]));
-        let (Some(above), Some(left), [1, 1]) = (before[0], before[1], self.strides) else { return None };
+        let after = [0, 1].map(|axis| beyond(axis).checked_sub(self.after[axis]));
+        let ([Some(above), Some(left)], [Some(below), Some(right)], [1, 1]) = (before, after, self.strides) else {
+            return None;
+        };
         Some(Self {
             input: [self.output[0], self.output[1], filters],
             output: [height, width],
             before: [above, left],
-            after: [0, 1].map(|axis| beyond(axis).saturating_sub(self.after[axis])),
+            after: [below, right],
             ..*self
         })
     }

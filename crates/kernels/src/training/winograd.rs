@@ -29,8 +29,7 @@ pub(super) fn suits(geometry: &Geometry, groups: usize, filters: usize) -> bool 
     geometry.window == [3, 3]
         && geometry.strides == [1, 1]
         && geometry.dilation == [1, 1]
-        && geometry.before[0] <= 2
-        && geometry.before[1] <= 2
+        && geometry.before.iter().chain(&geometry.after).all(|zeros| *zeros <= 2)
         && groups == 1
         && channels.is_multiple_of(LANES)
         && filters.is_multiple_of(LANES)

@@ -1,7 +1,7 @@
 //! Products in bf16: which values are rounded, and that emulations train as their units do.
 
 use injerto_graph::layers::Conv2D;
-use injerto_graph::{Builder, Graph, Operator, ParameterId};
+use injerto_graph::{Builder, Graph, Operator, Padding, ParameterId};
 use injerto_kernels::inference::{Arithmetic, Unit};
 use injerto_kernels::training::Program;
 use injerto_reference::conformance::{Case, Format, Step, Trainer as _, uncut};
@@ -31,6 +31,9 @@ fn a_layer_in_bf16_multiplies_rounded_numbers_and_keeps_the_sums() {
     ];
     let mut graphs: Vec<(Graph, f64)> =
         convolutions.into_iter().map(|layer| (one([11, 9, 6], None, layer.into()), 2e-6)).collect();
+    // Windows over 32 channels are read where they lie; the second has more zeros on two sides than a window covers.
+    let wide = [Conv2D::new(40, 3).same(), Conv2D::new(33, 3).padding(Padding::Explicit([[0, 3], [1, 5]]))];
+    graphs.extend(wide.into_iter().map(|layer| (one([7, 6, 32], None, layer.into()), 2e-6)));
     graphs.push((one([4, 3, 50], None, dense(35)), 2e-6));
     let tokens = Operator::Reshape { target_shape: vec![9, 3 * 24] };
     // The exponentials of scores are rounded too, and scores that differ in their last bits can be rounded to different numbers.

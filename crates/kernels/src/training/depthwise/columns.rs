@@ -9,11 +9,12 @@ use crate::simd::{FIRST_CACHE, Simd, prefetch, vectorised};
 /// Upper limit of the columns that are computed at once: their sums, a row of weights and an input take less than 32 registers.
 const MOST: usize = 8;
 
-/// Upper limit of the bytes of an image and its output's gradient that [`add_kernel_gradient`] goes through at a time: two thirds of a
-/// first-level cache of 48 KiB. There, the windows of the next row find the rows that they share with this one.
+/// Upper limit of the bytes of an image and its output's gradient that [`add_kernel_gradient`] goes through at a time, unless one vector of
+/// channels has more: two thirds of a first-level cache of 48 KiB. There, the windows of the next row find the rows that they share with this
+/// one.
 const NEAR: usize = 32 << 10;
 
-/// Calls `$function` with the number of columns as its last constant, which is `$columns`, from 1 to [`MOST`].
+/// Calls `$function` for whole vectors, with the number of columns, which is `$columns` (from 1 to [`MOST`]), as a constant.
 macro_rules! with_columns {
     ($columns:expr; $function:ident<$($constant:ident),*>($($argument:expr),*)) => {
         match $columns {
@@ -42,7 +43,7 @@ macro_rules! with_window {
     };
 }
 
-/// Columns of the output that are computed together: a place, and their number.
+/// Columns of the output that are computed together: the first of them, and their number.
 fn groups(width: usize) -> impl Iterator<Item = (usize, usize)> {
     let parts = width.div_ceil(MOST);
     (0..parts).map(move |part| (part * width / parts, (part + 1) * width / parts - part * width / parts))
@@ -68,7 +69,7 @@ unsafe fn store<S: Simd, const WHOLE: bool>(p: *mut f32, v: S::V, n: usize) {
     unsafe { if WHOLE { S::store(p, v) } else { S::store_first(p, v, n) } }
 }
 
-/// One row of an image's output: `y = clip(shift + sum of x * kernel over the taps)`, or without `shift` the sum is added to `y`.
+/// What one row of an image's output is computed from, and where it is written.
 struct Row<'a> {
     geometry: &'a Geometry,
     x: *const f32,
@@ -80,7 +81,7 @@ struct Row<'a> {
 }
 
 vectorised! {
-    /// Computes one row of one image's output: `y = clip(shift + sum of x * kernel over the taps)`, or without `shift`, adds the sum to `y`.
+    /// Computes one row of one image's output: `y = clip(shift + sum of x * kernel over the taps)`. Without `shift`, the sum begins with `y`.
     pub(super) fn row(geometry: &Geometry, x: &[f32], row: usize, kernel: &[f32], shift: Option<&[f32]>, clip: (f32, f32),
         y: &mut [f32]) => row_body::<S>
 }
@@ -237,13 +238,13 @@ unsafe fn add_image<S: Simd, const W: usize, const STRIDE: usize>(image: &Image<
     }
 }
 
-/// Adds what `X` columns of the output contribute, for a vector of channels.
+/// Adds what `X` columns of the output contribute, for a vector of channels, of which `band` are gone through at a time.
 #[inline(always)]
 #[expect(clippy::needless_range_loop, reason = "iterators over the sums would keep them in memory")]
 unsafe fn add_columns<S: Simd, const W: usize, const STRIDE: usize, const X: usize, const WHOLE: bool>(
     image: &Image<'_>,
     [row, first, channel]: [usize; 3],
-    ahead: usize,
+    band: usize,
 ) {
     let Geometry { input: [_, width, channels], output, .. } = *image.geometry;
     let (rest, left) = (channels - channel, image.geometry.start(1, first));
@@ -254,10 +255,11 @@ unsafe fn add_columns<S: Simd, const W: usize, const STRIDE: usize, const X: usi
             let at = (row * output[1] + first + o) * channels + channel;
             slopes[o] = load::<S, WHOLE>(image.dy.wrapping_add(at), rest);
         }
+        // The same pixels are needed again for the next band of channels.
         for down in 0..image.geometry.strides[0] {
             for o in 0..X * STRIDE {
                 let at = (row * image.geometry.strides[0] + down) * width + first * STRIDE + o;
-                prefetch::<FIRST_CACHE>(image.x.wrapping_add(at * channels + channel + ahead));
+                prefetch::<FIRST_CACHE>(image.x.wrapping_add(at * channels + channel + band));
             }
         }
         for i in 0..image.geometry.window[0] {

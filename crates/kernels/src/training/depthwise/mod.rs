@@ -1,14 +1,14 @@
 //! Depthwise convolutions and their gradients.
 //!
 //! - `columns` has kernels that are compiled for the windows of known networks: the sums of several columns are in registers;
-//! - `any` computes all other windows, and several output channels per input channel.
+//! - `any` computes all other windows, several output channels per input channel, and the input's gradient where windows have strides.
 
 mod any;
 mod columns;
 
 use crate::parallel::{Divide as _, Parts as _};
 
-use super::fold::{Fold, PARTS, clip_rows, part, reduce, sum_rows};
+use super::fold::{Fold, PARTS, clip_and_sum, clip_rows, part, reduce, sum_rows};
 use super::parameters::Parameters;
 use super::step::{Inputs, Pass, Step};
 use crate::geometry::Geometry;
@@ -24,7 +24,7 @@ pub(super) struct Depthwise {
     fold: Fold,
     /// The kernel, multiplied by the fold's scale, `[tap, channel]`.
     scaled: Vec<f32>,
-    /// If the input's gradient is computed as a convolution of the output's gradient.
+    /// The convolution that computes the input's gradient, if one does.
     rotated: Option<Rotated>,
     /// The stamp of the parameters from which the scaled kernel was made.
     stamp: Option<u64>,
@@ -36,7 +36,7 @@ pub(super) struct Depthwise {
     spare: Vec<f32>,
 }
 
-/// The convolution that computes the gradient of the input from that of the output.
+/// A convolution of the output's gradient whose result is the input's gradient.
 #[derive(Debug)]
 struct Rotated {
     geometry: Geometry,
@@ -111,11 +111,15 @@ impl Step for Depthwise {
         let needs_kernel = self.fold.needs_kernel(parameters, self.kernel);
         let trains = parameters.trains(self.kernel);
         let mut gradient = if trains { parameters.take(self.kernel) } else { std::mem::take(&mut self.spare) };
-        if needs_kernel || self.fold.clip.is_some() || self.fold.needs_sums(parameters) {
+        let needs_sums = self.fold.needs_sums(parameters);
+        if !needs_kernel && (needs_sums || self.fold.clip.is_some()) {
+            clip_and_sum(self.fold.isa, dy, y, self.fold.clip, &mut self.sums, &mut self.partial);
+        }
+        if needs_kernel {
             // Each task takes some images, one after the other, so that an image's gradient is still in the cache after the clip.
             let (geometry, multiplier, fold, [size, out]) = (&self.geometry, self.multiplier, &self.fold, self.sizes());
             let (unrolled, all, channels) = (is_unrolled(geometry, multiplier), self.scaled.len(), fold.channels);
-            let (x, each) = (if needs_kernel { x.get(0) } else { &[] }, part(dy.len() / out.max(1)));
+            let (x, each) = (x.get(0), part(dy.len() / out.max(1)));
             self.partial.clear();
             self.partial.resize(PARTS * (all + channels), 0.0);
             let parts = dy.par_chunks_mut(each * out).zip(self.partial.par_chunks_mut(all + channels));
@@ -124,15 +128,14 @@ impl Step for Depthwise {
                 for (image, dy) in (at * each..).zip(dy.chunks_exact_mut(out)) {
                     match fold.clip {
                         Some((least, most)) => clip_rows(fold.isa, dy, &y[image * out..][..out], sums, least, most),
-                        None => sum_rows(fold.isa, dy, sums),
+                        None if needs_sums => sum_rows(fold.isa, dy, sums),
+                        None => {}
                     }
-                    if needs_kernel {
-                        let x = &x[image * size..][..size];
-                        if unrolled {
-                            columns::add_kernel_gradient(fold.isa, geometry, x, dy, gradient);
-                        } else {
-                            any::add_kernel_gradient(fold.isa, geometry, multiplier, x, dy, gradient);
-                        }
+                    let x = &x[image * size..][..size];
+                    if unrolled {
+                        columns::add_kernel_gradient(fold.isa, geometry, x, dy, gradient);
+                    } else {
+                        any::add_kernel_gradient(fold.isa, geometry, multiplier, x, dy, gradient);
                     }
                 }
             });
@@ -179,7 +182,8 @@ mod tests {
     use crate::isa::Isa;
 
     /// Compares the kernels that are compiled for some windows with those for all, on every instruction set of this machine: images that are
-    /// narrower than a group of columns and wider, and channels that fill no vector.
+    /// narrower than a group of columns and wider, channels that fill no vector, and zeros on one side that are not stored, with rows of a
+    /// window that are not neighbours.
     #[test]
     fn compiled_windows_give_the_sums_of_any_window() {
         let value = |at: usize| ((at * 7919 + 13) % 1009) as f32 / 500.0 - 1.0;
@@ -193,11 +197,15 @@ mod tests {
         let isas = [Isa::Portable, Isa::Avx2, Isa::Avx512].into_iter().filter_map(Isa::present);
         for (isa, &side) in isas.flat_map(|isa| sides.iter().map(move |side| (isa.for_loops(), side))) {
             for (window, stride) in [(3, 1), (3, 2), (5, 1), (5, 2), (7, 1)] {
-                for channels in if cfg!(miri) { vec![5] } else { vec![3, 16, 50] } {
-                    let input = [side, side + 1, channels];
-                    let geometry = Geometry::new(input, [window; 2], [stride; 2], Padding::Same, [1, 1]);
+                let zeros = [([[0, 0], [0, 0]], 1), ([[1, 0], [0, 2]], 2)];
+                let channels = if cfg!(miri) { vec![5] } else { vec![3, 16, 50] };
+                for (channels, (zeros, down)) in channels.into_iter().flat_map(|c| zeros.map(|zeros| (c, zeros))) {
+                    let added = |axis: usize| zeros[axis][0] + zeros[axis][1];
+                    let input = [side + added(0), side + 1 + added(1), channels];
+                    let geometry = Geometry::new(input, [window; 2], [stride; 2], Padding::Same, [down, 1]);
+                    let geometry = geometry.with_padding(zeros);
                     assert!(is_unrolled(&geometry, 1));
-                    let what = format!("{input:?}, {window} by {window}, stride {stride}");
+                    let what = format!("{geometry:?}");
                     let (x, dy) = (many(side * (side + 1) * channels, 0), many(geometry.pixels() * channels, 5));
                     let (kernel, shift) = (many(window * window * channels, 3), many(channels, 9));
                     for row in 0..geometry.output[0] {
