@@ -43,6 +43,26 @@ macro_rules! with_window {
     };
 }
 
+/// Repeats code for each product of a row of the window: with a value of the image, a tap, and which of the `X` columns of the output it
+/// belongs to. `$line` is the image's row, and `$left` the column that the first tap of the first column reads. Each value is loaded once.
+macro_rules! for_each_product {
+    (($line:expr, $left:expr, [$width:expr, $channels:expr, $rest:expr]); |$value:ident, $tap:ident, $o:ident| $body:expr) => {
+        for_each_column!(|COLUMN| if COLUMN < (X - 1) * STRIDE + W {
+            let at = $left.wrapping_add(COLUMN as isize).cast_unsigned();
+            if at < $width {
+                let $value = load::<S, WHOLE>($line.wrapping_add(at * $channels), $rest);
+                for $tap in 0..W {
+                    let Some(start) = COLUMN.checked_sub($tap) else { break };
+                    if start.is_multiple_of(STRIDE) && start / STRIDE < X {
+                        let $o = start / STRIDE;
+                        $body
+                    }
+                }
+            }
+        })
+    };
+}
+
 /// Columns of the output that are computed together: the first of them, and their number.
 fn groups(width: usize) -> impl Iterator<Item = (usize, usize)> {
     let parts = width.div_ceil(MOST);
@@ -166,18 +186,9 @@ unsafe fn sums<S: Simd, const W: usize, const STRIDE: usize, const X: usize, con
             for j in 0..W {
                 weights[j] = load::<S, WHOLE>(job.kernel.wrapping_add((i * W + j) * channels + channel), rest);
             }
-            // Every column of the image is read once, and each sum adds up its taps from left to right.
-            for_each_column!(|COLUMN| if COLUMN < (X - 1) * STRIDE + W {
-                let at = left.wrapping_add(COLUMN as isize).cast_unsigned();
-                if at < width {
-                    let value = load::<S, WHOLE>(line.wrapping_add(at * channels), rest);
-                    for j in 0..W {
-                        let Some(start) = COLUMN.checked_sub(j) else { break };
-                        if start.is_multiple_of(STRIDE) && start / STRIDE < X {
-                            sums[start / STRIDE] = S::fma(value, weights[j], sums[start / STRIDE]);
-                        }
-                    }
-                }
+            // Each sum adds up its taps from left to right.
+            for_each_product!((line, left, [width, channels, rest]); |value, j, o| {
+                sums[o] = S::fma(value, weights[j], sums[o]);
             });
         }
         let (least, most) = (S::splat(job.clip.0), S::splat(job.clip.1));
@@ -270,17 +281,8 @@ unsafe fn add_columns<S: Simd, const W: usize, const STRIDE: usize, const X: usi
             for j in 0..W {
                 sums[j] = load::<S, WHOLE>(gradient.wrapping_add(j * channels), rest);
             }
-            for_each_column!(|COLUMN| if COLUMN < (X - 1) * STRIDE + W {
-                let at = left.wrapping_add(COLUMN as isize).cast_unsigned();
-                if at < width {
-                    let value = load::<S, WHOLE>(line.wrapping_add(at * channels), rest);
-                    for j in 0..W {
-                        let Some(start) = COLUMN.checked_sub(j) else { break };
-                        if start.is_multiple_of(STRIDE) && start / STRIDE < X {
-                            sums[j] = S::fma(value, slopes[start / STRIDE], sums[j]);
-                        }
-                    }
-                }
+            for_each_product!((line, left, [width, channels, rest]); |value, j, o| {
+                sums[j] = S::fma(value, slopes[o], sums[j]);
             });
             for j in 0..W {
                 store::<S, WHOLE>(gradient.wrapping_add(j * channels), sums[j], rest);
